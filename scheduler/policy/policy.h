@@ -1,0 +1,295 @@
+/*
+ * policy.h - the rules of a campaign, as pure functions: facts in, verdicts out.
+ *
+ * Four questions are answered here, each by a table with one row per rule:
+ *   gate.c     may this run go on past this checkpoint?      GO, NO-GO or HOLD
+ *   guard.c    does this window of work justify its spend?   nothing, warn, park or stop
+ *   place.c    which waiting run comes first?                an order
+ *   runbook.c  what is done about this incident?             restart, park, hold or stop
+ * Nothing here does I/O, asks for the time, allocates, or keeps state: what a rule must
+ * remember (struct guard_state) is handed in and handed out. Losses are millionths of a nat,
+ * shares are ppm, money is micro-units, so that the same facts give the same verdict on every
+ * machine.
+ */
+#ifndef SCHEDULER_POLICY_POLICY_H
+#define SCHEDULER_POLICY_POLICY_H
+
+#include "proto/base/defs.h"
+#include "proto/base/text.h"
+
+/* ---- gates ----------------------------------------------------------------------------------
+ */
+
+#define VERDICTS(X) X(NONE, "none") X(GO, "GO") X(NO_GO, "NO-GO") X(HOLD, "HOLD")
+
+enum verdict {
+#define X(id, name) VERDICT_##id,
+    VERDICTS(X) VERDICT_COUNT
+#undef X
+};
+
+/* RANK is successive halving (Jamieson and Talwalkar 2016) in its asynchronous form (Li et al.,
+ * MLSys 2020): a run goes on while its rank among all runs that have reported at this point,
+ * itself included, is at most ceil(n / eta); with fewer than siblings_min reports it always
+ * goes on. MEDIAN is Vizier's rule (Golovin et al., KDD 2017): NO-GO when the run's best loss
+ * so far is worse than the median of the siblings' running averages up to this point. */
+#define GATE_RULES(X)                                                                          \
+    X(MILESTONE, "milestone") X(RANK, "rank") X(MEDIAN, "median") X(SIGNOFF, "sign-off")
+
+enum gate_rule {
+#define X(id, name) GATE_RULE_##id,
+    GATE_RULES(X) GATE_RULE_COUNT
+#undef X
+};
+
+struct gate_rule_spec {
+    enum gate_rule rule;
+    int64_t loss_max_micro; /* MILESTONE: the held-out loss must be at most this */
+    uint32_t eta;           /* RANK: keep one in eta; >= 2 */
+    uint32_t siblings_min;  /* RANK, MEDIAN: other reports needed before it can say NO-GO */
+    int64_t
+        margin_micro; /* RANK, MEDIAN: NO-GO only when worse than the bound by more than this */
+};
+
+/* One go/no-go point. A gate with a schedule of several steps is several points. */
+struct gate_spec {
+    char name[NAME_MAX_BYTES]; /* unique in the campaign */
+    uint64_t step;             /* reached at this optimizer step; 0 when set by tokens */
+    uint64_t tokens;           /* reached at this many tokens; 0 when set by steps */
+    uint32_t owner_index;      /* who is asked when the verdict is HOLD */
+    uint32_t rule_count;       /* >= 1. NO-GO of any rule wins, then HOLD of any, else GO */
+    struct gate_rule_spec rules[RULES_PER_GATE_MAX];
+};
+
+struct gate_facts {
+    int64_t loss_micro;      /* held-out loss at this point, or LOSS_UNKNOWN, LOSS_NONFINITE */
+    int64_t best_loss_micro; /* lowest held-out loss of the run so far */
+    const int64_t
+        *sibling_losses_micro; /* at this point, of the other runs that have reported it */
+    const int64_t *sibling_means_micro; /* their running averages of held-out loss up to it */
+    size_t sibling_count;
+    int64_t *scratch; /* room for sibling_count + 1 numbers; contents are lost */
+};
+
+/* The verdict and what it rests on. observed and bound are of the deciding rule. */
+struct gate_verdict {
+    enum verdict verdict;
+    enum gate_rule rule;    /* the rule that decided; the last one asked when all say GO */
+    int64_t observed_micro; /* loss looked at; LOSS_UNKNOWN if none */
+    int64_t bound_micro;    /* what it was compared with; LOSS_UNKNOWN if nothing */
+    uint32_t rank;          /* RANK: 1 = best; otherwise 0 */
+    uint32_t siblings;      /* other reports looked at */
+};
+
+/* Judges one gate point. An unknown loss is HOLD, a non-finite one NO-GO; no precedent is GO.
+ */
+struct gate_verdict gate_judge(const struct gate_spec *gate, const struct gate_facts *facts);
+
+const char *verdict_name(enum verdict verdict);
+const char *gate_rule_name(enum gate_rule rule);
+
+/* ---- guardrails -----------------------------------------------------------------------------
+ */
+
+/* How a utilization figure was obtained: the best rung of the ladder that had data. */
+#define UTIL_RUNGS(X)                                                                          \
+    X(UNKNOWN, "unknown")                                                                      \
+    X(MFU,                                                                                     \
+      "model FLOPs over peak") /* tokens x FLOPs per token / (slot-seconds held x peak) */     \
+    X(CPU_TIME, "CPU time over held core time") /* CPU slots without declared FLOPs */
+
+enum util_rung {
+#define X(id, name) UTIL_RUNG_##id,
+    UTIL_RUNGS(X) UTIL_RUNG_COUNT
+#undef X
+};
+
+#define GUARD_ACTIONS(X) X(NONE, "none") X(WARN, "warn") X(PARK, "park") X(STOP, "stop")
+
+enum guard_action {
+#define X(id, name) GUARD_ACTION_##id,
+    GUARD_ACTIONS(X) GUARD_ACTION_COUNT
+#undef X
+};
+
+#define GUARD_RULES(X)                                                                         \
+    X(NONE, "none")                                                                            \
+    X(FLOOR, "utilization floor")                                                              \
+    X(IDLE_START, "idle from the start")                                                       \
+    X(IDLE_AGAIN, "was busy, now idle")
+
+enum guard_rule {
+#define X(id, name) GUARD_RULE_##id,
+    GUARD_RULES(X) GUARD_RULE_COUNT
+#undef X
+};
+
+struct guard_spec {
+    int64_t window_ns;     /* length of a telemetry window */
+    int64_t grace_ns;      /* after the first start of the RUN; restarts do not renew it */
+    int32_t floor_ppm;     /* a window below this is low; 0 = no floor */
+    int32_t clear_ppm;     /* windows at or above this clear the count (hysteresis); >= floor */
+    uint32_t warn_windows; /* consecutive low windows before a warning; 0 = never */
+    uint32_t park_windows; /* ... before the run is parked; 0 = never */
+    uint32_t stop_windows; /* ... before it is stopped, counted on after a park; 0 = never */
+    int32_t idle_ppm;      /* below this a window is idle */
+    int64_t idle_start_warn_ns[2]; /* never busy since the start: warn at these ages */
+    int64_t idle_start_stop_ns;    /* ... and stop at this age; 0 = never */
+    int64_t idle_again_warn_ns;    /* was busy, now idle for this long: warn; 0 = never */
+    int64_t idle_again_stop_ns;    /* ... and stop; 0 = never */
+    int64_t park_ns;               /* how long a park lasts before the run is queued again */
+};
+
+/* What the guardrail remembers of a run, over all its attempts. Zero is the start. */
+struct guard_state {
+    int64_t held_ns;      /* time in closed windows since the run's first start */
+    int64_t idle_ns;      /* unbroken idle time up to now */
+    uint32_t low_windows; /* consecutive low windows (unknown ones neither add nor clear) */
+    uint32_t parks;
+    uint32_t idle_warnings;
+    bool warned;   /* a floor warning stands */
+    bool was_busy; /* some window was not idle */
+};
+
+struct util_facts {
+    int64_t held_ns; /* of one slot: the window's length by the scheduler's clock */
+    uint32_t slots;
+    uint64_t tokens;          /* accepted in the window, of the whole gang */
+    uint64_t flops_per_token; /* 0 = unknown */
+    uint64_t peak_flops;      /* sum over the gang's slots, FLOP/s; 0 = unknown */
+    int64_t cpu_ns;           /* CPU time of member 0 in the window; -1 = unknown */
+    uint32_t threads;         /* of member 0's slot */
+    bool on_cpu;              /* CPU slots: CPU time may stand in for FLOPs */
+};
+
+struct util_measure {
+    int32_t
+        util_ppm; /* UTIL_UNKNOWN, or 0.. (above 1,000,000 when the peak was underestimated) */
+    enum util_rung rung;
+};
+
+/* Utilization of one window by the best rung that has data. */
+struct util_measure util_measure(const struct util_facts *facts);
+
+struct guard_outcome {
+    enum guard_action action;
+    enum guard_rule rule;     /* NONE when action is NONE */
+    struct guard_state state; /* to be remembered */
+    int64_t observed;         /* FLOOR: ppm of this window; IDLE_*: ns idle or held */
+    int64_t bound;            /* what it was compared with, in the same unit */
+};
+
+/* Judges one closed window of length window_ns. An unknown window moves held_ns only. */
+struct guard_outcome guard_judge(const struct guard_spec *spec, const struct guard_state *state,
+                                 int32_t util_ppm, int64_t window_ns);
+
+const char *util_rung_name(enum util_rung rung);
+const char *guard_action_name(enum guard_action action);
+const char *guard_rule_name(enum guard_rule rule);
+
+/* ---- placement order ------------------------------------------------------------------------
+ */
+
+#define PLACE_POLICIES(X)                                                                      \
+    X(FIFO, "fifo")         /* in order of submission */                                       \
+    X(FAIR, "fair")         /* the tenant with the least spend first */                        \
+    X(SHORTEST, "shortest") /* the shortest expected remaining time first */
+
+enum place_policy {
+#define X(id, name) PLACE_##id,
+    PLACE_POLICIES(X) PLACE_POLICY_COUNT
+#undef X
+};
+
+struct place_facts {
+    uint32_t order;              /* of submission */
+    int32_t priority;            /* higher first, before anything else */
+    int64_t tenant_spent_micros; /* spent and reserved by the run's tenant */
+    int64_t remaining_ns; /* expected remaining time at full gang; TIME_NEVER = unknown */
+};
+
+/* Negative when a comes before b, positive after; never 0 for different orders. */
+int place_compare(enum place_policy policy, const struct place_facts *a,
+                  const struct place_facts *b);
+
+const char *place_policy_name(enum place_policy policy);
+
+/* ---- runbooks -------------------------------------------------------------------------------
+ */
+
+#define INCIDENTS(X)                                                                           \
+    X(TRAINER_FAILED, "trainer failed", RETRY_USER)                                            \
+    X(START_TIMEOUT, "start time-out", RETRY_USER)                                             \
+    X(HANG, "hang", RETRY_INFRASTRUCTURE)                                                      \
+    X(NONFINITE_LOSS, "non-finite loss", RETRY_USER)                                           \
+    X(LAUNCH_FAILED, "launch failed", RETRY_INFRASTRUCTURE)                                    \
+    X(LOST_WORKER, "lost worker", RETRY_INFRASTRUCTURE)                                        \
+    X(LEASE_EXPIRED, "lease expired", RETRY_PREEMPTED)                                         \
+    X(COORDINATOR_LOST, "coordinator lost", RETRY_PREEMPTED)                                   \
+    X(GATE_MISSED, "ended before a gate", RETRY_USER)
+
+/* Who is to blame decides which counter pays for the retry. */
+#define RETRY_CLASSES(X)                                                                       \
+    X(USER, "user") X(INFRASTRUCTURE, "infrastructure") X(PREEMPTED, "preempted")
+
+enum retry_class {
+#define X(id, name) RETRY_##id,
+    RETRY_CLASSES(X) RETRY_CLASS_COUNT
+#undef X
+};
+
+enum incident {
+#define X(id, name, class) INCIDENT_##id,
+    INCIDENTS(X) INCIDENT_COUNT
+#undef X
+};
+
+#define RUNBOOK_ACTIONS(X)                                                                     \
+    X(NONE, "none") X(RESTART, "restart") X(PARK, "park") X(HOLD, "hold") X(STOP, "stop")
+
+enum runbook_action {
+#define X(id, name) RUNBOOK_##id,
+    RUNBOOK_ACTIONS(X) RUNBOOK_ACTION_COUNT
+#undef X
+};
+
+enum { RUNBOOK_UNLIMITED = 0xFFFF, RUNBOOK_EXIT_ANY = -1000 };
+
+struct runbook_step {
+    enum runbook_action action;
+    uint32_t limit; /* times this step is taken for one run; RUNBOOK_UNLIMITED */
+};
+
+struct runbook_row {
+    enum incident incident;
+    int32_t exit_code;            /* of the trainer, or RUNBOOK_EXIT_ANY */
+    char pattern[NAME_MAX_BYTES]; /* found in the tail of stderr; empty = any */
+    bool builtin_only;            /* only for the built-in trainer's exit codes */
+    uint32_t step_count;          /* when all steps are used up: stop */
+    struct runbook_step steps[RUNBOOK_STEPS_MAX];
+};
+
+struct runbook_facts {
+    enum incident incident;
+    int32_t exit_code;
+    struct text stderr_tail;
+    bool builtin;
+    const uint16_t (*used)[RUNBOOK_STEPS_MAX]; /* per row: how often each step was taken */
+};
+
+struct runbook_choice {
+    enum runbook_action action;
+    uint32_t row,
+        step; /* row == row count when no row matched, or all its steps were used up */
+};
+
+/* The first matching row's first step with room left; STOP when there is none. */
+struct runbook_choice runbook_choose(const struct runbook_row *rows, size_t row_count,
+                                     const struct runbook_facts *facts);
+
+const char *incident_name(enum incident incident);
+const char *runbook_action_name(enum runbook_action action);
+enum retry_class incident_retry_class(enum incident incident);
+const char *retry_class_name(enum retry_class class_);
+
+#endif
