@@ -12,6 +12,7 @@
 #define SCHEDULER_CORE_RECORD_H
 
 #include "proto/base/defs.h"
+#include "proto/base/error.h"
 #include "proto/base/hash.h"
 #include "proto/base/text.h"
 #include "scheduler/policy/policy.h"
