@@ -17,7 +17,7 @@
 #include "proto/base/text.h"
 #include "scheduler/policy/policy.h"
 
-enum { NO_INDEX = 0xFFFFFFFF }; /* no run, owner, gate, worker */
+#define NO_INDEX UINT32_MAX /* no run, owner, gate, worker */
 
 #define RECORDS(X)                                                                             \
     X(CAMPAIGN, "campaign") /* the effective policy, defaults merged */                        \
@@ -202,6 +202,7 @@ struct record_epoch {
     uint64_t epoch; /* rises by one with each life */
     struct text host;
     uint32_t pid;
+    uint32_t workers; /* expected to join in this life */
     struct text version;
 };
 
@@ -257,8 +258,9 @@ struct record_member_started {
 
 struct record_window {
     uint32_t run, attempt;
-    uint64_t step, tokens; /* at its end, since the run began */
-    int64_t loss_micro;    /* last training loss, or LOSS_UNKNOWN */
+    uint64_t step, tokens;  /* at its end, since the run began */
+    int64_t loss_micro;     /* last training loss, or LOSS_UNKNOWN */
+    int64_t val_loss_micro; /* last held-out loss, or LOSS_UNKNOWN */
     int64_t length_ns;
     int32_t util_ppm;
     enum util_rung rung;
@@ -326,14 +328,21 @@ struct record_member_ended {
     uint32_t run, attempt, member;
     enum ending ending;
     int32_t exit_code, signal;
+    uint64_t step, tokens; /* member 0: last known, since the run began */
+    int64_t loss_micro;
 };
 
+/* The end of an attempt and what becomes of its run, in one record: no crash can come between.
+ */
 struct record_attempt_ended {
     uint32_t run, attempt;
     int64_t held_ns;         /* of each slot */
     int64_t settled_micros;  /* of the attempt: final */
     int64_t returned_micros; /* of its last reservation */
     uint64_t step, tokens;
+    enum run_state state; /* of the run, from now on */
+    enum reason reason;
+    int64_t until_ns; /* PARKED */
 };
 
 struct record_run_state {

@@ -56,7 +56,8 @@ struct run {
 
     uint64_t resume_step, resume_tokens; /* where the next attempt starts; 0 = from scratch */
     char resume_path[PATH_MAX_BYTES];
-    bool resume_pinned; /* the decision went back to this checkpoint: not to a newer one */
+    uint32_t pinned_attempt; /* checkpoints of attempts up to this one are passed over */
+    bool resume_pinned;      /* the decision went back to this checkpoint: not to a newer one */
 
     struct guard_state guard;
     uint16_t retries[RETRY_CLASS_COUNT];
@@ -144,6 +145,10 @@ const char *core_host(const struct core *core, uint32_t host);
 
 /* True when the run cannot be placed even with every present worker free. */
 bool core_unplaceable(const struct core *core, uint32_t run);
+
+/* Why a QUEUED run is not placed: ROOM, MONEY, SIGNOFF (a tier), SUSPEND, SPACE or NONE (it is
+ * next). */
+enum reason core_waits_for(const struct core *core, uint32_t run);
 
 /* Expected remaining time of a run from its own measured rate; TIME_NEVER when unknown. */
 int64_t core_remaining_ns(const struct core *core, uint32_t run);
