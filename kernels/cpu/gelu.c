@@ -1,0 +1,73 @@
+/*
+ * GELU(x) = x/2 (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3). Since (1 + tanh u)/2 is
+ * the logistic function of 2u, one exponential and one division do, and nothing cancels for
+ * small u.
+ */
+#include "kernels/cpu/ops.h"
+#include "kernels/cpu/vecmath.h"
+
+#define TWO_ROOT_2_PI 1.59576912f /* 2 sqrt(2/pi) */
+#define CUBIC 0.044715f
+
+void OP(gelu_range)(const float *in, float *out, int64_t count)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        float x = in[i];
+        float twice_u = TWO_ROOT_2_PI * x * (1.0f + CUBIC * x * x);
+        out[i] = x / (1.0f + exp_vec(-twice_u));
+    }
+}
+
+void OP(gelu_backward_range)(const float *in, float *grad, int64_t count)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < count; i++) {
+        float x = in[i];
+        float square = CUBIC * x * x;
+        float twice_u = TWO_ROOT_2_PI * x * (1.0f + square);
+        float slope = TWO_ROOT_2_PI * (1.0f + 3.0f * square);
+        float s = 1.0f / (1.0f + exp_vec(-twice_u));
+        grad[i] *= s + x * s * (1.0f - s) * slope;
+    }
+}
+
+static void gelu_chunk(void *context, int chunk, int thread)
+{
+    (void)thread;
+    const struct kernels_gelu *args = context;
+    int64_t size = device_chunk_elements(args->count, ELEMENTS_PER_CHUNK, POOL_CHUNKS_MAX);
+    int64_t first = chunk * size;
+    OP(gelu_range)(args->in + first, args->out + first, min_i64(size, args->count - first));
+}
+
+void OP(cpu_gelu)(struct kernels_device *device, const struct kernels_gelu *args)
+{
+    struct kernels_gelu copy = *args;
+    int64_t size = device_chunk_elements(copy.count, ELEMENTS_PER_CHUNK, POOL_CHUNKS_MAX);
+    pool_run(device->pool, gelu_chunk, &copy, device_chunk_count(copy.count, size));
+}
+
+static void gelu_backward_chunk(void *context, int chunk, int thread)
+{
+    (void)thread;
+    const struct kernels_gelu_backward *args = context;
+    int64_t size = device_chunk_elements(args->count, ELEMENTS_PER_CHUNK, POOL_CHUNKS_MAX);
+    int64_t first = chunk * size;
+    int64_t count = min_i64(size, args->count - first);
+    float *grad = args->in_grad + first;
+    const float *out_grad = args->out_grad + first;
+    if (grad != out_grad) {
+        for (int64_t i = 0; i < count; i++)
+            grad[i] = out_grad[i];
+    }
+    OP(gelu_backward_range)(args->in + first, grad, count);
+}
+
+void OP(cpu_gelu_backward)(struct kernels_device *device,
+                           const struct kernels_gelu_backward *args)
+{
+    struct kernels_gelu_backward copy = *args;
+    int64_t size = device_chunk_elements(copy.count, ELEMENTS_PER_CHUNK, POOL_CHUNKS_MAX);
+    pool_run(device->pool, gelu_backward_chunk, &copy, device_chunk_count(copy.count, size));
+}

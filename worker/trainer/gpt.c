@@ -1,0 +1,712 @@
+#include "worker/trainer/gpt.h"
+
+#include "proto/base/rng.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The tensors of a layer and of the whole model, in the order of the layout. */
+enum layer_tensor {
+    LN1_WEIGHT,
+    LN1_BIAS,
+    QKV_WEIGHT,
+    QKV_BIAS,
+    ATTN_PROJ_WEIGHT,
+    ATTN_PROJ_BIAS,
+    LN2_WEIGHT,
+    LN2_BIAS,
+    FC_WEIGHT,
+    FC_BIAS,
+    MLP_PROJ_WEIGHT,
+    MLP_PROJ_BIAS,
+    LAYER_TENSORS
+};
+
+enum { WTE = 0, WPE = 1, LAYERS_FROM = 2 };
+
+#define INIT_DEVIATION 0.02f
+
+/* What a layer's forward pass leaves for its backward pass; N rows each. */
+struct layer_acts {
+    float *in;     /* [N,C] the residual stream that the layer got: owned by whoever made it */
+    float *ln1;    /* [N,C] */
+    float *qkv;    /* [N,3C] */
+    float *attn;   /* [N,C] */
+    float *mid;    /* [N,C] the residual stream after attention */
+    float *ln2;    /* [N,C] */
+    float *fc;     /* [N,4C] */
+    float *gelu;   /* [N,4C] */
+    float *out;    /* [N,C] the residual stream after the layer */
+    float *logsum; /* [B,H,T] */
+    float *mean1, *rstd1; /* [N] */
+    float *mean2, *rstd2; /* [N] */
+};
+
+struct gpt {
+    struct gpt_config config;
+    int batch_rows;
+    int64_t rows; /* N = batch_rows * context */
+    const struct kernels *kernels;
+    struct kernels_device *device;
+    struct gpt_tensor *tensors;
+    int tensor_count;
+    int64_t param_count;
+    bool forward_done;
+
+    float *params, *grads; /* [param_count] each */
+    float *acts;           /* all activations and their gradients, one block */
+    int32_t *tokens;       /* [N] on the device, and targets behind it */
+    int32_t *targets;
+    float *host_losses; /* [N] in host memory */
+    struct layer_acts *layers;
+    float *embedded;    /* [N,C] */
+    float *final;       /* [N,C] after the final norm */
+    float *mean, *rstd; /* [N] of the final norm */
+    float *logits;      /* [N,V]; their gradient after the forward pass */
+    float *losses;      /* [N] */
+    float *stream_grad; /* [N,C] gradient of the residual stream */
+    float *branch_grad; /* [N,C] gradient of a norm's or attention's output */
+    float *wide_grad;   /* [N,4C] gradient of qkv or of the MLP's inner values */
+};
+
+static enum err check_range(const char *name, int value, int max, struct error *error)
+{
+    if (value >= 1 && value <= max) return ERR_OK;
+    return error_set(error, ERR_INPUT, "%s is %d: must be 1 to %d", name, value, max);
+}
+
+enum err gpt_config_check(const struct gpt_config *config, struct error *error)
+{
+    const struct {
+        const char *name;
+        int value, max;
+    } rows[] = {
+        { "layers", config->layers, GPT_LAYERS_MAX },
+        { "width", config->width, GPT_WIDTH_MAX },
+        { "heads", config->heads, GPT_WIDTH_MAX },
+        { "context", config->context, GPT_CONTEXT_MAX },
+        { "vocabulary", config->vocab_count, GPT_VOCAB_MAX },
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        enum err rc = check_range(rows[i].name, rows[i].value, rows[i].max, error);
+        if (rc != ERR_OK) return rc;
+    }
+    if (config->width % config->heads != 0)
+        return error_set(error, ERR_INPUT, "width %d is not a multiple of %d heads",
+                         config->width, config->heads);
+    return ERR_OK;
+}
+
+/* Weights of one layer's matrix products: qkv 3CC, projection CC, MLP 4CC twice. */
+static int64_t layer_matrix_count(int64_t width)
+{
+    return 12 * width * width;
+}
+
+int64_t gpt_config_param_count(const struct gpt_config *config)
+{
+    int64_t C = config->width;
+    int64_t biases_and_norms = 3 * C + C + 4 * C + C + 4 * C;
+    int64_t layer = layer_matrix_count(C) + biases_and_norms;
+    return (config->vocab_count + config->context) * C + config->layers * layer + 2 * C;
+}
+
+int64_t gpt_flops_per_token(const struct gpt_config *config)
+{
+    int64_t C = config->width;
+    int64_t matrix_count = config->layers * layer_matrix_count(C) + config->vocab_count * C;
+    return 6 * matrix_count + 12 * config->layers * C * config->context;
+}
+
+static void add_tensor(struct gpt *gpt, const char *name, int64_t rows, int64_t columns)
+{
+    struct gpt_tensor *tensor = &gpt->tensors[gpt->tensor_count++];
+    bool matrix = columns > 0;
+    *tensor = (struct gpt_tensor){
+        .dims = matrix ? 2 : 1,
+        .shape = { rows, matrix ? columns : 1 },
+        .offset = gpt->param_count,
+        .count = rows * (matrix ? columns : 1),
+        .decay = matrix,
+    };
+    (void)snprintf(tensor->name, sizeof(tensor->name), "%s", name);
+    gpt->param_count += tensor->count;
+}
+
+/* columns 0 stands for a vector; both in units of the width. */
+static const struct {
+    const char *name;
+    int rows, columns;
+} layer_table[LAYER_TENSORS] = {
+    [LN1_WEIGHT] = { "ln_1.weight", 1, 0 },
+    [LN1_BIAS] = { "ln_1.bias", 1, 0 },
+    [QKV_WEIGHT] = { "attn.qkv.weight", 3, 1 },
+    [QKV_BIAS] = { "attn.qkv.bias", 3, 0 },
+    [ATTN_PROJ_WEIGHT] = { "attn.proj.weight", 1, 1 },
+    [ATTN_PROJ_BIAS] = { "attn.proj.bias", 1, 0 },
+    [LN2_WEIGHT] = { "ln_2.weight", 1, 0 },
+    [LN2_BIAS] = { "ln_2.bias", 1, 0 },
+    [FC_WEIGHT] = { "mlp.fc.weight", 4, 1 },
+    [FC_BIAS] = { "mlp.fc.bias", 4, 0 },
+    [MLP_PROJ_WEIGHT] = { "mlp.proj.weight", 1, 4 },
+    [MLP_PROJ_BIAS] = { "mlp.proj.bias", 1, 0 },
+};
+
+static enum err plan_tensors(struct gpt *gpt, struct error *error)
+{
+    const struct gpt_config *c = &gpt->config;
+    size_t count = (size_t)c->layers * LAYER_TENSORS + LAYERS_FROM + 2;
+    gpt->tensors = calloc(count, sizeof(*gpt->tensors));
+    if (gpt->tensors == NULL) return error_set(error, ERR_NO_MEMORY, "no memory for tensors");
+    add_tensor(gpt, "wte.weight", c->vocab_count, c->width);
+    add_tensor(gpt, "wpe.weight", c->context, c->width);
+    for (int layer = 0; layer < c->layers; layer++) {
+        for (int i = 0; i < LAYER_TENSORS; i++) {
+            char name[GPT_NAME_BYTES];
+            (void)snprintf(name, sizeof(name), "h.%d.%s", layer, layer_table[i].name);
+            add_tensor(gpt, name, (int64_t)layer_table[i].rows * c->width,
+                       (int64_t)layer_table[i].columns * c->width);
+        }
+    }
+    add_tensor(gpt, "ln_f.weight", c->width, 0);
+    add_tensor(gpt, "ln_f.bias", c->width, 0);
+    check((size_t)gpt->tensor_count == count);
+    check(gpt->param_count == gpt_config_param_count(c));
+    return ERR_OK;
+}
+
+/* Hands out pieces of one block. With a NULL base it only measures. */
+struct planner {
+    float *base;
+    int64_t count;
+};
+
+static float *take(struct planner *planner, int64_t count)
+{
+    float *piece = planner->base == NULL ? NULL : planner->base + planner->count;
+    const int64_t line = 16; /* floats of a cache line: pieces start on one */
+    planner->count += div_ceil(count, line) * line;
+    return piece;
+}
+
+static void plan_layer(const struct gpt *gpt, struct planner *p, struct layer_acts *layer)
+{
+    int64_t N = gpt->rows;
+    int64_t C = gpt->config.width;
+    layer->ln1 = take(p, N * C);
+    layer->qkv = take(p, 3 * N * C);
+    layer->attn = take(p, N * C);
+    layer->mid = take(p, N * C);
+    layer->ln2 = take(p, N * C);
+    layer->fc = take(p, 4 * N * C);
+    layer->gelu = take(p, 4 * N * C);
+    layer->out = take(p, N * C);
+    layer->logsum = take(p, N * gpt->config.heads);
+    layer->mean1 = take(p, N);
+    layer->rstd1 = take(p, N);
+    layer->mean2 = take(p, N);
+    layer->rstd2 = take(p, N);
+}
+
+static int64_t plan_acts(struct gpt *gpt, float *base)
+{
+    struct planner p = { .base = base };
+    int64_t N = gpt->rows;
+    int64_t C = gpt->config.width;
+    gpt->embedded = take(&p, N * C);
+    for (int layer = 0; layer < gpt->config.layers; layer++) {
+        gpt->layers[layer].in = layer == 0 ? gpt->embedded : gpt->layers[layer - 1].out;
+        plan_layer(gpt, &p, &gpt->layers[layer]);
+    }
+    gpt->final = take(&p, N * C);
+    gpt->mean = take(&p, N);
+    gpt->rstd = take(&p, N);
+    gpt->logits = take(&p, N * gpt->config.vocab_count);
+    gpt->losses = take(&p, N);
+    gpt->stream_grad = take(&p, N * C);
+    gpt->branch_grad = take(&p, N * C);
+    gpt->wide_grad = take(&p, 4 * N * C);
+    return p.count;
+}
+
+static enum err alloc_floats(struct gpt *gpt, int64_t count, float **out, struct error *error)
+{
+    void *memory = NULL;
+    enum err rc =
+        gpt->kernels->alloc(gpt->device, (size_t)count * sizeof(float), &memory, error);
+    *out = memory;
+    return rc;
+}
+
+static enum err plan_memory(struct gpt *gpt, struct error *error)
+{
+    enum err rc = ERR_OK;
+    gpt->layers = calloc((size_t)gpt->config.layers, sizeof(*gpt->layers));
+    gpt->host_losses = calloc((size_t)gpt->rows, sizeof(*gpt->host_losses));
+    if (gpt->layers == NULL || gpt->host_losses == NULL)
+        return error_set(error, ERR_NO_MEMORY, "no memory for a model's bookkeeping");
+    if ((rc = alloc_floats(gpt, gpt->param_count, &gpt->params, error)) != ERR_OK) return rc;
+    if ((rc = alloc_floats(gpt, gpt->param_count, &gpt->grads, error)) != ERR_OK) return rc;
+    if ((rc = alloc_floats(gpt, plan_acts(gpt, NULL), &gpt->acts, error)) != ERR_OK) return rc;
+    (void)plan_acts(gpt, gpt->acts);
+    void *memory = NULL;
+    rc = gpt->kernels->alloc(gpt->device, 2 * (size_t)gpt->rows * sizeof(int32_t), &memory,
+                             error);
+    if (rc != ERR_OK) return rc;
+    gpt->tokens = memory;
+    gpt->targets = gpt->tokens + gpt->rows;
+    return ERR_OK;
+}
+
+static enum err open_device(struct gpt *gpt, int threads, struct error *error)
+{
+    const struct kernels_options options = {
+        .threads = threads,
+        .batch_rows = gpt->batch_rows,
+        .context = gpt->config.context,
+        .width = gpt->config.width,
+        .heads = gpt->config.heads,
+        .vocab_count = gpt->config.vocab_count,
+    };
+    return gpt->kernels->open(&options, &gpt->device, error);
+}
+
+enum err gpt_create(const struct gpt_options *options, struct gpt **out, struct error *error)
+{
+    *out = NULL;
+    check(options->kernels != NULL);
+    enum err rc = gpt_config_check(&options->config, error);
+    if (rc != ERR_OK) return rc;
+    rc = check_range("batch rows", options->batch_rows, GPT_ROWS_MAX, error);
+    if (rc != ERR_OK) return rc;
+    rc = check_range("threads", options->threads, KERNELS_THREADS_MAX, error);
+    if (rc != ERR_OK) return rc;
+    struct gpt *gpt = calloc(1, sizeof(*gpt));
+    if (gpt == NULL) return error_set(error, ERR_NO_MEMORY, "no memory for a model");
+    gpt->config = options->config;
+    gpt->batch_rows = options->batch_rows;
+    gpt->rows = (int64_t)options->batch_rows * options->config.context;
+    gpt->kernels = options->kernels;
+    if ((rc = plan_tensors(gpt, error)) != ERR_OK) goto out;
+    if ((rc = open_device(gpt, options->threads, error)) != ERR_OK) goto out;
+    if ((rc = plan_memory(gpt, error)) != ERR_OK) goto out;
+    *out = gpt;
+    return ERR_OK;
+out:
+    gpt_destroy(gpt);
+    return rc;
+}
+
+void gpt_destroy(struct gpt *gpt)
+{
+    if (gpt == NULL) return;
+    int saved = errno;
+    if (gpt->device != NULL) {
+        gpt->kernels->release(gpt->device, gpt->tokens);
+        gpt->kernels->release(gpt->device, gpt->acts);
+        gpt->kernels->release(gpt->device, gpt->grads);
+        gpt->kernels->release(gpt->device, gpt->params);
+        gpt->kernels->close(gpt->device);
+    }
+    free(gpt->host_losses);
+    free(gpt->layers);
+    free(gpt->tensors);
+    free(gpt);
+    errno = saved;
+}
+
+static bool name_ends(const char *name, const char *end)
+{
+    size_t name_len = strlen(name);
+    size_t end_len = strlen(end);
+    return name_len >= end_len && strcmp(name + name_len - end_len, end) == 0;
+}
+
+static void init_tensor(const struct gpt_config *config, const struct gpt_tensor *tensor,
+                        struct rng *rng, float *values)
+{
+    float deviation = INIT_DEVIATION;
+    if (name_ends(tensor->name, "proj.weight"))
+        deviation /= sqrtf(2.0f * (float)config->layers);
+    bool norm_weight = tensor->dims == 1 && name_ends(tensor->name, ".weight");
+    for (int64_t i = 0; i < tensor->count; i++) {
+        if (tensor->dims == 2)
+            values[i] = deviation * rng_normal(rng);
+        else
+            values[i] = norm_weight ? 1.0f : 0.0f;
+    }
+}
+
+enum err gpt_init(struct gpt *gpt, uint64_t seed, struct error *error)
+{
+    size_t bytes = (size_t)gpt->param_count * sizeof(float);
+    float *values = malloc(bytes);
+    if (values == NULL) return error_set(error, ERR_NO_MEMORY, "no memory for initial weights");
+    struct rng rng = rng_of(seed);
+    for (int i = 0; i < gpt->tensor_count; i++)
+        init_tensor(&gpt->config, &gpt->tensors[i], &rng, values + gpt->tensors[i].offset);
+    gpt->kernels->upload(gpt->device, gpt->params, values, bytes);
+    enum err rc = gpt->kernels->sync(gpt->device, error);
+    free(values);
+    return rc;
+}
+
+/* A layer's tensor in the parameters or gradients. */
+static float *layer_at(const struct gpt *gpt, float *flat, int layer, enum layer_tensor which)
+{
+    return flat + gpt->tensors[LAYERS_FROM + layer * LAYER_TENSORS + (int)which].offset;
+}
+
+static float *final_norm_at(const struct gpt *gpt, float *flat)
+{
+    return flat + gpt->tensors[gpt->tensor_count - 2].offset;
+}
+
+static void norm_forward(const struct gpt *gpt, const float *in, const float *weight,
+                         float *out, float *mean, float *rstd)
+{
+    int64_t C = gpt->config.width;
+    gpt->kernels->layernorm(gpt->device, &(struct kernels_layernorm){ .rows = gpt->rows,
+                                                                      .width = C,
+                                                                      .in = in,
+                                                                      .weight = weight,
+                                                                      .bias = weight + C,
+                                                                      .out = out,
+                                                                      .mean = mean,
+                                                                      .rstd = rstd });
+}
+
+static void attention_forward(const struct gpt *gpt, int layer)
+{
+    const struct layer_acts *acts = &gpt->layers[layer];
+    int64_t C = gpt->config.width;
+    norm_forward(gpt, acts->in, layer_at(gpt, gpt->params, layer, LN1_WEIGHT), acts->ln1,
+                 acts->mean1, acts->rstd1);
+    gpt->kernels->matmul(
+        gpt->device,
+        &(struct kernels_matmul){ .rows = gpt->rows,
+                                  .in_width = C,
+                                  .out_width = 3 * C,
+                                  .in = acts->ln1,
+                                  .weight = layer_at(gpt, gpt->params, layer, QKV_WEIGHT),
+                                  .bias = layer_at(gpt, gpt->params, layer, QKV_BIAS),
+                                  .out = acts->qkv });
+    gpt->kernels->attention(gpt->device,
+                            &(struct kernels_attention){ .batch_rows = gpt->batch_rows,
+                                                         .context = gpt->config.context,
+                                                         .width = C,
+                                                         .heads = gpt->config.heads,
+                                                         .qkv = acts->qkv,
+                                                         .out = acts->attn,
+                                                         .logsum = acts->logsum });
+    gpt->kernels->matmul(
+        gpt->device,
+        &(struct kernels_matmul){ .rows = gpt->rows,
+                                  .in_width = C,
+                                  .out_width = C,
+                                  .in = acts->attn,
+                                  .weight = layer_at(gpt, gpt->params, layer, ATTN_PROJ_WEIGHT),
+                                  .bias = layer_at(gpt, gpt->params, layer, ATTN_PROJ_BIAS),
+                                  .residual = acts->in,
+                                  .out = acts->mid });
+}
+
+static void mlp_forward(const struct gpt *gpt, int layer)
+{
+    const struct layer_acts *acts = &gpt->layers[layer];
+    int64_t C = gpt->config.width;
+    norm_forward(gpt, acts->mid, layer_at(gpt, gpt->params, layer, LN2_WEIGHT), acts->ln2,
+                 acts->mean2, acts->rstd2);
+    gpt->kernels->matmul(
+        gpt->device,
+        &(struct kernels_matmul){ .rows = gpt->rows,
+                                  .in_width = C,
+                                  .out_width = 4 * C,
+                                  .in = acts->ln2,
+                                  .weight = layer_at(gpt, gpt->params, layer, FC_WEIGHT),
+                                  .bias = layer_at(gpt, gpt->params, layer, FC_BIAS),
+                                  .out = acts->fc,
+                                  .gelu = acts->gelu });
+    gpt->kernels->matmul(
+        gpt->device,
+        &(struct kernels_matmul){ .rows = gpt->rows,
+                                  .in_width = 4 * C,
+                                  .out_width = C,
+                                  .in = acts->gelu,
+                                  .weight = layer_at(gpt, gpt->params, layer, MLP_PROJ_WEIGHT),
+                                  .bias = layer_at(gpt, gpt->params, layer, MLP_PROJ_BIAS),
+                                  .residual = acts->mid,
+                                  .out = acts->out });
+}
+
+static void embedding_forward(const struct gpt *gpt)
+{
+    gpt->kernels->embedding(
+        gpt->device,
+        &(struct kernels_embedding){ .batch_rows = gpt->batch_rows,
+                                     .context = gpt->config.context,
+                                     .width = gpt->config.width,
+                                     .vocab_count = gpt->config.vocab_count,
+                                     .tokens = gpt->tokens,
+                                     .token_weight = gpt->params + gpt->tensors[WTE].offset,
+                                     .position_weight = gpt->params + gpt->tensors[WPE].offset,
+                                     .out = gpt->embedded });
+}
+
+/* From the last residual stream to the losses and the gradient of the logits. */
+static void head_forward(const struct gpt *gpt)
+{
+    const struct gpt_config *c = &gpt->config;
+    norm_forward(gpt, gpt->layers[c->layers - 1].out, final_norm_at(gpt, gpt->params),
+                 gpt->final, gpt->mean, gpt->rstd);
+    gpt->kernels->matmul(
+        gpt->device, &(struct kernels_matmul){ .rows = gpt->rows,
+                                               .in_width = c->width,
+                                               .out_width = c->vocab_count,
+                                               .in = gpt->final,
+                                               .weight = gpt->params + gpt->tensors[WTE].offset,
+                                               .out = gpt->logits });
+    gpt->kernels->cross_entropy(
+        gpt->device, &(struct kernels_cross_entropy){ .rows = gpt->rows,
+                                                      .vocab_count = c->vocab_count,
+                                                      .targets = gpt->targets,
+                                                      .grad_scale = 1.0f / (float)gpt->rows,
+                                                      .logits = gpt->logits,
+                                                      .losses = gpt->losses });
+}
+
+static enum err check_tokens(const struct gpt *gpt, const char *what, const int32_t *tokens,
+                             struct error *error)
+{
+    for (int64_t i = 0; i < gpt->rows; i++) {
+        if (tokens[i] < 0 || tokens[i] >= gpt->config.vocab_count)
+            return error_set(error, ERR_INPUT, "%s %lld is %d: vocabulary has %d", what,
+                             (long long)i, tokens[i], gpt->config.vocab_count);
+    }
+    return ERR_OK;
+}
+
+enum err gpt_forward(struct gpt *gpt, const int32_t *tokens, const int32_t *targets,
+                     double *loss, struct error *error)
+{
+    enum err rc = check_tokens(gpt, "token", tokens, error);
+    if (rc != ERR_OK) return rc;
+    if ((rc = check_tokens(gpt, "target", targets, error)) != ERR_OK) return rc;
+    size_t bytes = (size_t)gpt->rows * sizeof(int32_t);
+    gpt->kernels->upload(gpt->device, gpt->tokens, tokens, bytes);
+    gpt->kernels->upload(gpt->device, gpt->targets, targets, bytes);
+    embedding_forward(gpt);
+    for (int layer = 0; layer < gpt->config.layers; layer++) {
+        attention_forward(gpt, layer);
+        mlp_forward(gpt, layer);
+    }
+    head_forward(gpt);
+    gpt->kernels->download(gpt->device, gpt->host_losses, gpt->losses,
+                           (size_t)gpt->rows * sizeof(float));
+    if ((rc = gpt->kernels->sync(gpt->device, error)) != ERR_OK) return rc;
+    double sum = 0.0;
+    for (int64_t i = 0; i < gpt->rows; i++)
+        sum += (double)gpt->host_losses[i];
+    *loss = sum / (double)gpt->rows;
+    gpt->forward_done = true;
+    return ERR_OK;
+}
+
+/* Gradient of a norm: from branch_grad into stream_grad, which it joins or, for the final norm,
+ * starts. */
+static void norm_backward(const struct gpt *gpt, const float *in, const float *weight,
+                          const float *mean, const float *rstd, bool add, float *weight_grad)
+{
+    int64_t C = gpt->config.width;
+    gpt->kernels->layernorm_backward(
+        gpt->device, &(struct kernels_layernorm_backward){ .rows = gpt->rows,
+                                                           .width = C,
+                                                           .in = in,
+                                                           .weight = weight,
+                                                           .mean = mean,
+                                                           .rstd = rstd,
+                                                           .out_grad = gpt->branch_grad,
+                                                           .add = add,
+                                                           .in_grad = gpt->stream_grad,
+                                                           .weight_grad = weight_grad,
+                                                           .bias_grad = weight_grad + C });
+}
+
+static void head_backward(const struct gpt *gpt)
+{
+    const struct gpt_config *c = &gpt->config;
+    gpt->kernels->matmul_backward(gpt->device,
+                                  &(struct kernels_matmul_backward){
+                                      .rows = gpt->rows,
+                                      .in_width = c->width,
+                                      .out_width = c->vocab_count,
+                                      .in = gpt->final,
+                                      .weight = gpt->params + gpt->tensors[WTE].offset,
+                                      .out_grad = gpt->logits,
+                                      .in_grad = gpt->branch_grad,
+                                      .weight_grad = gpt->grads + gpt->tensors[WTE].offset });
+    norm_backward(gpt, gpt->layers[c->layers - 1].out, final_norm_at(gpt, gpt->params),
+                  gpt->mean, gpt->rstd, false, final_norm_at(gpt, gpt->grads));
+}
+
+static void mlp_backward(const struct gpt *gpt, int layer)
+{
+    const struct layer_acts *acts = &gpt->layers[layer];
+    int64_t C = gpt->config.width;
+    gpt->kernels->matmul_backward(
+        gpt->device, &(struct kernels_matmul_backward){
+                         .rows = gpt->rows,
+                         .in_width = 4 * C,
+                         .out_width = C,
+                         .in = acts->gelu,
+                         .weight = layer_at(gpt, gpt->params, layer, MLP_PROJ_WEIGHT),
+                         .out_grad = gpt->stream_grad,
+                         .gelu_input = acts->fc,
+                         .in_grad = gpt->wide_grad,
+                         .weight_grad = layer_at(gpt, gpt->grads, layer, MLP_PROJ_WEIGHT),
+                         .bias_grad = layer_at(gpt, gpt->grads, layer, MLP_PROJ_BIAS) });
+    gpt->kernels->matmul_backward(
+        gpt->device, &(struct kernels_matmul_backward){
+                         .rows = gpt->rows,
+                         .in_width = C,
+                         .out_width = 4 * C,
+                         .in = acts->ln2,
+                         .weight = layer_at(gpt, gpt->params, layer, FC_WEIGHT),
+                         .out_grad = gpt->wide_grad,
+                         .in_grad = gpt->branch_grad,
+                         .weight_grad = layer_at(gpt, gpt->grads, layer, FC_WEIGHT),
+                         .bias_grad = layer_at(gpt, gpt->grads, layer, FC_BIAS) });
+    norm_backward(gpt, acts->mid, layer_at(gpt, gpt->params, layer, LN2_WEIGHT), acts->mean2,
+                  acts->rstd2, true, layer_at(gpt, gpt->grads, layer, LN2_WEIGHT));
+}
+
+static void attention_backward(const struct gpt *gpt, int layer)
+{
+    const struct layer_acts *acts = &gpt->layers[layer];
+    int64_t C = gpt->config.width;
+    gpt->kernels->matmul_backward(
+        gpt->device, &(struct kernels_matmul_backward){
+                         .rows = gpt->rows,
+                         .in_width = C,
+                         .out_width = C,
+                         .in = acts->attn,
+                         .weight = layer_at(gpt, gpt->params, layer, ATTN_PROJ_WEIGHT),
+                         .out_grad = gpt->stream_grad,
+                         .in_grad = gpt->branch_grad,
+                         .weight_grad = layer_at(gpt, gpt->grads, layer, ATTN_PROJ_WEIGHT),
+                         .bias_grad = layer_at(gpt, gpt->grads, layer, ATTN_PROJ_BIAS) });
+    gpt->kernels->attention_backward(
+        gpt->device, &(struct kernels_attention_backward){ .batch_rows = gpt->batch_rows,
+                                                           .context = gpt->config.context,
+                                                           .width = C,
+                                                           .heads = gpt->config.heads,
+                                                           .qkv = acts->qkv,
+                                                           .out = acts->attn,
+                                                           .logsum = acts->logsum,
+                                                           .out_grad = gpt->branch_grad,
+                                                           .qkv_grad = gpt->wide_grad });
+    gpt->kernels->matmul_backward(
+        gpt->device, &(struct kernels_matmul_backward){
+                         .rows = gpt->rows,
+                         .in_width = C,
+                         .out_width = 3 * C,
+                         .in = acts->ln1,
+                         .weight = layer_at(gpt, gpt->params, layer, QKV_WEIGHT),
+                         .out_grad = gpt->wide_grad,
+                         .in_grad = gpt->branch_grad,
+                         .weight_grad = layer_at(gpt, gpt->grads, layer, QKV_WEIGHT),
+                         .bias_grad = layer_at(gpt, gpt->grads, layer, QKV_BIAS) });
+    norm_backward(gpt, acts->in, layer_at(gpt, gpt->params, layer, LN1_WEIGHT), acts->mean1,
+                  acts->rstd1, true, layer_at(gpt, gpt->grads, layer, LN1_WEIGHT));
+}
+
+static void embedding_backward(const struct gpt *gpt)
+{
+    gpt->kernels->embedding_backward(
+        gpt->device, &(struct kernels_embedding_backward){
+                         .batch_rows = gpt->batch_rows,
+                         .context = gpt->config.context,
+                         .width = gpt->config.width,
+                         .vocab_count = gpt->config.vocab_count,
+                         .tokens = gpt->tokens,
+                         .out_grad = gpt->stream_grad,
+                         .token_weight_grad = gpt->grads + gpt->tensors[WTE].offset,
+                         .position_weight_grad = gpt->grads + gpt->tensors[WPE].offset });
+}
+
+/* First parameter of a layer; of the embeddings for -1; the end for layers. */
+static int64_t layer_begin(const struct gpt *gpt, int layer)
+{
+    if (layer < 0) return 0;
+    if (layer == gpt->config.layers) return gpt->param_count;
+    return gpt->tensors[LAYERS_FROM + layer * LAYER_TENSORS].offset;
+}
+
+/* Tells that a layer's gradients are final; the last layer's range includes the final norm. */
+static void tell_ready(const struct gpt *gpt, int layer, gpt_grad_ready_fn ready, void *context)
+{
+    if (ready == NULL) return;
+    int64_t begin = layer_begin(gpt, layer);
+    ready(context, begin, layer_begin(gpt, layer + 1) - begin);
+}
+
+enum err gpt_backward(struct gpt *gpt, gpt_grad_ready_fn grad_ready, void *context,
+                      struct error *error)
+{
+    check(gpt->forward_done);
+    gpt->forward_done = false;
+    head_backward(gpt);
+    for (int layer = gpt->config.layers - 1; layer >= 0; layer--) {
+        mlp_backward(gpt, layer);
+        attention_backward(gpt, layer);
+        tell_ready(gpt, layer, grad_ready, context);
+    }
+    embedding_backward(gpt);
+    tell_ready(gpt, -1, grad_ready, context);
+    return gpt->kernels->sync(gpt->device, error);
+}
+
+int64_t gpt_param_count(const struct gpt *gpt)
+{
+    return gpt->param_count;
+}
+
+int gpt_tensor_count(const struct gpt *gpt)
+{
+    return gpt->tensor_count;
+}
+
+const struct gpt_tensor *gpt_tensor_at(const struct gpt *gpt, int index)
+{
+    check(index >= 0);
+    check(index < gpt->tensor_count);
+    return &gpt->tensors[index];
+}
+
+float *gpt_params(struct gpt *gpt)
+{
+    return gpt->params;
+}
+
+float *gpt_grads(struct gpt *gpt)
+{
+    return gpt->grads;
+}
+
+const struct kernels *gpt_kernels(const struct gpt *gpt)
+{
+    return gpt->kernels;
+}
+
+struct kernels_device *gpt_device(struct gpt *gpt)
+{
+    return gpt->device;
+}
+
+const struct gpt_config *gpt_config_of(const struct gpt *gpt)
+{
+    return &gpt->config;
+}
