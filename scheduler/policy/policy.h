@@ -4,6 +4,7 @@
  * Four questions are answered here, each by a table with one row per rule:
  *   gate.c     may this run go on past this checkpoint?      GO, NO-GO or HOLD
  *   guard.c    does this window of work justify its spend?   nothing, warn, park or stop
+ *   util.c     (how well its slots were used in that window)
  *   place.c    which waiting run comes first?                an order
  *   runbook.c  what is done about this incident?             restart, park, hold or stop
  * Nothing here does I/O, asks for the time, allocates, or keeps state: what a rule must
@@ -67,6 +68,7 @@ struct gate_facts {
     const int64_t
         *sibling_losses_micro; /* at this point, of the other runs that have reported it */
     const int64_t *sibling_means_micro; /* their running averages of held-out loss up to it */
+    /* unknown ones are left out, non-finite ones are last */
     size_t sibling_count;
     int64_t *scratch; /* room for sibling_count + 1 numbers; contents are lost */
 };
@@ -82,7 +84,7 @@ struct gate_verdict {
 };
 
 /* Judges one gate point. An unknown loss is HOLD, a non-finite one NO-GO; no precedent is GO.
- */
+ * Of several rules that say the same, the first HOLD or NO-GO decides. */
 struct gate_verdict gate_judge(const struct gate_spec *gate, const struct gate_facts *facts);
 
 const char *verdict_name(enum verdict verdict);
@@ -130,11 +132,12 @@ struct guard_spec {
     int32_t floor_ppm;     /* a window below this is low; 0 = no floor */
     int32_t clear_ppm;     /* windows at or above this clear the count (hysteresis); >= floor */
     uint32_t warn_windows; /* consecutive low windows before a warning; 0 = never */
-    uint32_t park_windows; /* ... before the run is parked; 0 = never */
+    uint32_t park_windows; /* ... before the run is parked, and again after each so many more
+                              without recovery; 0 = never */
     uint32_t stop_windows; /* ... before it is stopped, counted on after a park; 0 = never */
     int32_t idle_ppm;      /* below this a window is idle */
-    int64_t idle_start_warn_ns[2]; /* never busy since the start: warn at these ages */
-    int64_t idle_start_stop_ns;    /* ... and stop at this age; 0 = never */
+    int64_t idle_start_warn_ns[2]; /* never busy since the start: warn at these; 0 = never */
+    int64_t idle_start_stop_ns;    /* ... and stop at this; 0 = never */
     int64_t idle_again_warn_ns;    /* was busy, now idle for this long: warn; 0 = never */
     int64_t idle_again_stop_ns;    /* ... and stop; 0 = never */
     int64_t park_ns;               /* how long a park lasts before the run is queued again */
@@ -142,8 +145,8 @@ struct guard_spec {
 
 /* What the guardrail remembers of a run, over all its attempts. Zero is the start. */
 struct guard_state {
-    int64_t held_ns;      /* time in closed windows since the run's first start */
-    int64_t idle_ns;      /* unbroken idle time up to now */
+    int64_t held_ns; /* time in closed windows since the run's first start */
+    int64_t idle_ns; /* unbroken idle time up to now (unknown windows neither add nor break) */
     uint32_t low_windows; /* consecutive low windows (unknown ones neither add nor clear) */
     uint32_t parks;
     uint32_t idle_warnings;
@@ -175,7 +178,7 @@ struct guard_outcome {
     enum guard_action action;
     enum guard_rule rule;     /* NONE when action is NONE */
     struct guard_state state; /* to be remembered */
-    int64_t observed;         /* FLOOR: ppm of this window; IDLE_*: ns idle or held */
+    int64_t observed;         /* FLOOR: ppm of this window; IDLE_*: ns idle */
     int64_t bound;            /* what it was compared with, in the same unit */
 };
 
