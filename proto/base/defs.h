@@ -39,6 +39,7 @@ enum {
     CLASSES_MAX = 8,           /* device classes with a price */
     RUNBOOK_ROWS_MAX = 32,     /* runbook rows of a campaign */
     RUNBOOK_STEPS_MAX = 4,     /* ordered actions of one runbook row */
+    TENANTS_MAX = 256,         /* teams of a campaign */
     GANG_MAX = 1024,           /* members of one gang */
     FRAME_BYTES_MAX = 1 << 20, /* payload of one ledger frame or wire message */
     STDERR_TAIL_BYTES = 2048   /* what a failure record keeps of a trainer's stderr */

@@ -320,7 +320,7 @@ struct record_stopping {
     enum reason reason;
     int64_t park_until_ns; /* PARK */
     bool pinned;           /* go back to this checkpoint, whatever comes later */
-    uint64_t resume_step;
+    uint64_t resume_step, resume_tokens;
     struct text resume_path;
 };
 

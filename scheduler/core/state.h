@@ -22,7 +22,7 @@ struct run_gate {
 
 struct run {
     char name[NAME_MAX_BYTES];
-    uint32_t tenant; /* index of the tenant's first run */
+    uint32_t tenant; /* index for core_tenant */
     uint32_t ranks, class_index, guard_index, owner_index;
     int32_t priority;
     bool builtin;
@@ -50,8 +50,7 @@ struct run {
     uint32_t val_count;
     int32_t util_ppm; /* of the last window */
     enum util_rung rung;
-    uint64_t ready_step; /* steps done and time held in closed windows, for the expected rate */
-    int64_t windows_ns;
+    int64_t windows_ns; /* time held and steps done in closed windows: the measured rate */
     uint64_t windows_steps;
 
     uint64_t resume_step, resume_tokens; /* where the next attempt starts; 0 = from scratch */
@@ -142,6 +141,8 @@ const struct member *core_member(const struct core *core, uint32_t member_index)
 uint32_t core_workers_max(const struct core *core);
 const struct worker *core_worker(const struct core *core, uint32_t worker);
 const char *core_host(const struct core *core, uint32_t host);
+const char *core_tenant(const struct core *core,
+                        uint32_t tenant); /* "" for runs without a team */
 
 /* True when the run cannot be placed even with every present worker free. */
 bool core_unplaceable(const struct core *core, uint32_t run);

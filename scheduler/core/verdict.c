@@ -1,0 +1,196 @@
+#include "scheduler/core/internal.h"
+
+/* What the other runs reported at the same gate point. */
+static size_t collect_siblings(const struct core *core, uint32_t run_index, uint32_t gate_index)
+{
+    size_t count = 0;
+    for (uint32_t r = 0; r < core->run_count; r++) {
+        const struct run *other = &core->runs[r];
+        for (uint32_t slot = 0; r != run_index && slot < other->gate_count; slot++) {
+            const struct run_gate *gate = &core->run_gates[other->first_gate + slot];
+            if (gate->gate_index != gate_index || !gate->reported) continue;
+            core->scratch_values[0][count] = gate->loss_micro;
+            core->scratch_values[1][count] = gate->mean_micro;
+            count++;
+        }
+    }
+    return count;
+}
+
+static void decide_gate(struct core *core, uint32_t run_index, uint32_t slot,
+                        const struct output *output)
+{
+    const struct run *run = &core->runs[run_index];
+    const struct run_gate *gate = &run_gates_of(core, run)[slot];
+    const struct gate_spec *spec = &core->gates[gate->gate_index];
+    struct gate_facts facts = { .loss_micro = gate->loss_micro,
+                                .best_loss_micro = gate->best_micro,
+                                .sibling_losses_micro = core->scratch_values[0],
+                                .sibling_means_micro = core->scratch_values[1],
+                                .sibling_count =
+                                    collect_siblings(core, run_index, gate->gate_index),
+                                .scratch = core->scratch_values[2] };
+    struct gate_verdict verdict = gate_judge(spec, &facts);
+    bool hold = verdict.verdict == VERDICT_HOLD;
+    struct record record = { .kind = RECORD_DECISION,
+                             .as.decision = { .subject = SUBJECT_GATE,
+                                              .run = run_index,
+                                              .slot = slot,
+                                              .tier = NO_INDEX,
+                                              .verdict = verdict.verdict,
+                                              .rule = verdict.rule,
+                                              .owner = hold ? spec->owner_index : NO_INDEX,
+                                              .asked_ns = gate->asked_ns,
+                                              .observed_micro = verdict.observed_micro,
+                                              .bound_micro = verdict.bound_micro,
+                                              .rank = verdict.rank,
+                                              .siblings = verdict.siblings } };
+    core_emit(core, output, &record);
+    const struct attempt *attempt = attempt_of(core, run_index);
+    if (verdict.verdict == VERDICT_GO) {
+        budget_release(core, run_index, output);
+    } else if (attempt) {
+        struct stop_order order = { .intent = hold ? INTENT_HOLD : INTENT_STOP,
+                                    .reason = hold ? REASON_SIGNOFF : REASON_GATE,
+                                    .pinned_slot = slot };
+        attempt_stop(core, run_index, &order, output);
+    }
+}
+
+void verdict_pending(struct core *core, uint32_t run_index, const struct output *output)
+{
+    const struct run *run = &core->runs[run_index];
+    for (uint32_t slot = 0; slot < run->gate_count; slot++) {
+        const struct run_gate *gate = &run_gates_of(core, run)[slot];
+        if (gate->reported && gate->verdict == VERDICT_NONE)
+            decide_gate(core, run_index, slot, output);
+    }
+}
+
+/* The running average of held-out losses at gates up to this one, and the best of them. Unknown
+ * and non-finite losses leave both as they are; before any finite one both equal this loss. */
+static void fold_loss(const struct run *run, int64_t loss_micro, struct record_gate *gate)
+{
+    bool finite = loss_micro != LOSS_UNKNOWN && loss_micro != LOSS_NONFINITE;
+    int64_t sum = run->val_sum_micro + (finite ? loss_micro : 0);
+    int64_t count = (int64_t)run->val_count + (finite ? 1 : 0);
+    gate->mean_micro = count > 0 ? div_floor(sum, count) : loss_micro;
+    gate->best_micro = run->val_count > 0 ? (finite ? min_i64(loss_micro, run->val_best_micro)
+                                                    : run->val_best_micro)
+                                          : loss_micro;
+}
+
+void on_gate(struct core *core, const struct event *event, const struct output *output)
+{
+    uint32_t run_index = event->as.gate.run;
+    if (!attempt_fence(core, event->as.gate.worker, run_index, event->as.gate.attempt,
+                       event->as.gate.member))
+        return;
+    const struct run *run = &core->runs[run_index];
+    uint32_t slot = core_find_gate(core, run_index, event->as.gate.gate);
+    if (slot == NO_INDEX) {
+        core_note(core, output, run_index, "its trainer reported a gate that it does not have");
+        return;
+    }
+    if (run_gates_of(core, run)[slot].reported) return;
+    if (slot != run_next_gate(core, run)) {
+        core_note(core, output, run_index, "its trainer reported a gate before an earlier one");
+        return;
+    }
+    struct text checkpoint = event->as.gate.checkpoint;
+    if (checkpoint.len >= PATH_MAX_BYTES) checkpoint = (struct text){ "", 0 };
+    struct record record = { .kind = RECORD_GATE,
+                             .as.gate = { .run = run_index,
+                                          .attempt = run->attempts,
+                                          .slot = slot,
+                                          .step = event->as.gate.step,
+                                          .tokens = event->as.gate.tokens,
+                                          .loss_micro = event->as.gate.loss_micro,
+                                          .checkpoint = checkpoint } };
+    fold_loss(run, event->as.gate.loss_micro, &record.as.gate);
+    core_emit(core, output, &record);
+    decide_gate(core, run_index, slot, output);
+}
+
+/* ---- owners ---------------------------------------------------------------------------------
+ */
+
+/* Why this sign-off is refused, or NULL. */
+static const char *refusal(const struct core *core, const struct event *event)
+{
+    uint32_t run = event->as.decide.run, slot = event->as.decide.slot;
+    uint32_t asked = NO_INDEX;
+    if (event->as.decide.verdict != VERDICT_GO && event->as.decide.verdict != VERDICT_NO_GO)
+        return "a sign-off was refused: its verdict is neither GO nor NO-GO";
+    if (event->as.decide.subject == SUBJECT_TIER) {
+        const struct budget *budget = &core->budget;
+        if (!budget->tier_asked || event->as.decide.tier != budget->tiers_open)
+            return "a sign-off was refused: nobody asked about this tier";
+        asked = core->campaign.tiers[budget->tiers_open].owner_index;
+    } else {
+        if (run >= core->run_count) return "a sign-off was refused: no such run";
+        const struct run *r = &core->runs[run];
+        if (event->as.decide.subject == SUBJECT_GATE) {
+            if (slot >= r->gate_count ||
+                core->run_gates[r->first_gate + slot].verdict != VERDICT_HOLD)
+                return "a sign-off was refused: this gate is not on hold";
+            asked = core->gates[core->run_gates[r->first_gate + slot].gate_index].owner_index;
+        } else {
+            if (r->state != RUN_STATE_HELD || r->reason != REASON_INCIDENT)
+                return "a sign-off was refused: this run is not held";
+            asked = r->owner_index;
+        }
+    }
+    if (asked != NO_INDEX && event->as.decide.owner != asked)
+        return "a sign-off was refused: another owner is asked";
+    return NULL;
+}
+
+/* The decision came while the attempt was still being stopped for the hold. */
+static void redirect_stop(struct core *core, uint32_t run_index, enum verdict verdict,
+                          uint32_t slot, const struct output *output)
+{
+    struct stop_order order = {
+        .intent = verdict == VERDICT_GO ? INTENT_REQUEUE : INTENT_STOP,
+        .reason = REASON_OWNER,
+        .pinned_slot = slot,
+    };
+    attempt_stop(core, run_index, &order, output);
+}
+
+void on_decide(struct core *core, const struct event *event, const struct output *output)
+{
+    const char *refused = refusal(core, event);
+    if (refused) {
+        core_note(core, output, event->as.decide.run, refused);
+        return;
+    }
+    enum decision_subject subject = event->as.decide.subject;
+    uint32_t run = subject == SUBJECT_TIER ? NO_INDEX : event->as.decide.run;
+    uint32_t slot = subject == SUBJECT_GATE ? event->as.decide.slot : NO_INDEX;
+    int64_t asked_ns = subject == SUBJECT_TIER ? core->budget.tier_asked_ns
+                       : subject == SUBJECT_GATE
+                           ? run_gates_of(core, &core->runs[run])[slot].asked_ns
+                           : core->runs[run].state_since_ns;
+    struct record record = {
+        .kind = RECORD_DECISION,
+        .as.decision = { .subject = subject,
+                         .run = run,
+                         .slot = slot,
+                         .tier = subject == SUBJECT_TIER ? event->as.decide.tier : NO_INDEX,
+                         .verdict = event->as.decide.verdict,
+                         .rule = GATE_RULE_SIGNOFF,
+                         .owner = event->as.decide.owner,
+                         .asked_ns = asked_ns,
+                         .observed_micro = LOSS_UNKNOWN,
+                         .bound_micro = LOSS_UNKNOWN,
+                         .reason = event->as.decide.reason,
+                         .is_signed = event->as.decide.is_signed }
+    };
+    core_emit(core, output, &record);
+    if (subject == SUBJECT_GATE && attempt_of(core, run) &&
+        !run_state_ended(core->runs[run].state))
+        redirect_stop(core, run, event->as.decide.verdict, slot, output);
+    if (subject == SUBJECT_GATE && event->as.decide.verdict == VERDICT_GO)
+        budget_release(core, run, output);
+}
