@@ -1,0 +1,32 @@
+/*
+ * verify.h - can this ledger be believed? Four answers, from independent checks:
+ *
+ *   frames   lengths, checksums, hash chain, sequence, epochs and time (ledger_read)
+ *   lock     nothing that was acknowledged is missing (the head in STATE/ledger.lock)
+ *   core     core_apply accepts every record, and core_check holds at every prefix
+ *   money    an audit that shares no code with the core counts every amount again (audit.h)
+ *
+ * Read-only, no lock; a ledger that is being written is checked up to its last whole record.
+ */
+#ifndef SCHEDULER_LEDGER_VERIFY_H
+#define SCHEDULER_LEDGER_VERIFY_H
+
+#include "scheduler/ledger/ledger.h"
+
+struct verify_report {
+    struct ledger_head head;
+    int64_t tail_bytes; /* of an unfinished tail: normal while a writer runs or after a crash */
+    bool acknowledged;  /* the lock file's head was there to be compared, and is part of this */
+    uint32_t runs, attempts;
+    int64_t approved_micros, released_micros, reserved_micros, spent_micros;
+    int64_t bad_offset; /* on ERR_DAMAGED: of the frame that broke a rule; -1 = not one frame */
+    uint64_t bad_seq;   /* ... and its number; 0 = the frame could not be read */
+};
+
+/* Checks the ledger of the state directory `dir`. ERR_DAMAGED with the first violation, its
+ * offset and seq also in the report; ERR_NOT_FOUND, ERR_IO, ERR_NO_MEMORY. A violation inside
+ * core_check is a bug and aborts. io may be NULL. */
+must_use enum err ledger_verify(const char *dir, const struct ledger_io *io,
+                                struct verify_report *report, struct error *error);
+
+#endif
