@@ -29,7 +29,11 @@ extern "C" {
 
 struct kernels_device; /* threads or stream, and scratch memory, of one opened backend */
 
-enum { KERNELS_THREADS_MAX = 64, KERNELS_DETAIL_BYTES = 128 };
+enum {
+    KERNELS_THREADS_MAX = 64,
+    KERNELS_DETAIL_BYTES = 128,
+    KERNELS_BUILDS_MAX = 3 /* of the CPU table */
+};
 
 struct kernels_options {
     int threads;         /* 1 .. KERNELS_THREADS_MAX; a GPU ignores it */
@@ -219,6 +223,10 @@ struct kernels {
 /* The CPU's table: the fastest build of the operations that this processor can run. Never NULL;
  * static storage. */
 const struct kernels *kernels_cpu(void);
+
+/* All builds of the CPU's table that this processor can run, fastest first; returns how many,
+ * at least one. For tests, and for comparing. */
+int kernels_cpu_builds(const struct kernels *builds[KERNELS_BUILDS_MAX]);
 
 #ifdef __cplusplus
 }
