@@ -280,7 +280,7 @@ enum err gang_shm_attach(struct gang_shm *shm, int take_fd, size_t segment_bytes
         return error_set(error, ERR_INPUT,
                          "descriptor %d holds %lld bytes, not a gang segment of %zu", take_fd,
                          (long long)info.st_size, segment_bytes);
-    struct gang_shm mapped;
+    struct gang_shm mapped = { .fd = -1 };
     enum err rc = map_segment(&mapped, take_fd, segment_bytes, error);
     if (rc != ERR_OK) return rc;
     const struct gang_shm_segment *segment = mapped.segment;
