@@ -1,0 +1,213 @@
+/* Utilization: which rung is used, exact figures, and numbers that would overflow 64 or 128
+ * bits. */
+#include "scheduler/policy/policy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static void plain_and_awkward_figures(void **state)
+{
+    (void)state;
+    const struct {
+        const char *what;
+        struct util_facts facts;
+        int32_t util_ppm;
+        enum util_rung rung;
+    } cases[] = {
+        { "half the peak",
+          { .held_ns = 2 * NS_PER_S,
+            .slots = 1,
+            .tokens = 1000,
+            .flops_per_token = 1000000,
+            .peak_flops = UINT64_C(1000000000),
+            .cpu_ns = -1 },
+          500000,
+          UTIL_RUNG_MFU },
+        { "all of it",
+          { .held_ns = NS_PER_S,
+            .tokens = 7,
+            .flops_per_token = 3,
+            .peak_flops = 21,
+            .cpu_ns = -1 },
+          1000000,
+          UTIL_RUNG_MFU },
+        { "rounded down",
+          { .held_ns = NS_PER_S,
+            .tokens = 2,
+            .flops_per_token = 1,
+            .peak_flops = 3,
+            .cpu_ns = -1 },
+          666666,
+          UTIL_RUNG_MFU },
+        { "more than the peak",
+          { .held_ns = NS_PER_S,
+            .tokens = 3,
+            .flops_per_token = 1,
+            .peak_flops = 2,
+            .cpu_ns = -1 },
+          1500000,
+          UTIL_RUNG_MFU },
+        { "no tokens is nothing, not unknown",
+          { .held_ns = NS_PER_S,
+            .flops_per_token = 1,
+            .peak_flops = 2,
+            .cpu_ns = NS_PER_S,
+            .threads = 1,
+            .on_cpu = true },
+          0,
+          UTIL_RUNG_MFU },
+        { "H100 node, a minute",
+          { .held_ns = 60 * NS_PER_S,
+            .slots = 8,
+            .tokens = UINT64_C(3000000),
+            .flops_per_token = UINT64_C(42000000000),
+            .peak_flops = UINT64_C(8) * 989000000000000,
+            .cpu_ns = -1 },
+          265419,
+          UTIL_RUNG_MFU },
+        { "capped",
+          { .held_ns = 1,
+            .tokens = UINT64_MAX,
+            .flops_per_token = UINT64_MAX,
+            .peak_flops = 1,
+            .cpu_ns = -1 },
+          INT32_MAX,
+          UTIL_RUNG_MFU },
+        { "just under the cap",
+          { .held_ns = NS_PER_S,
+            .tokens = INT32_MAX,
+            .flops_per_token = 1,
+            .peak_flops = 1000000,
+            .cpu_ns = -1 },
+          INT32_MAX,
+          UTIL_RUNG_MFU },
+        { "one under the cap",
+          { .held_ns = NS_PER_S,
+            .tokens = INT32_MAX - 1,
+            .flops_per_token = 1,
+            .peak_flops = 1000000,
+            .cpu_ns = -1 },
+          INT32_MAX - 1,
+          UTIL_RUNG_MFU },
+        { "all as large as can be: (2^64-1)^2 / ((2^64-1) (2^63-1) ns)",
+          { .held_ns = INT64_MAX,
+            .tokens = UINT64_MAX,
+            .flops_per_token = UINT64_MAX,
+            .peak_flops = UINT64_MAX,
+            .cpu_ns = -1 },
+          INT32_MAX,
+          UTIL_RUNG_MFU },
+        { "large on both sides, above the cap",
+          { .held_ns = 3 * NS_PER_S,
+            .tokens = UINT64_C(1) << 63,
+            .flops_per_token = UINT64_C(1) << 62,
+            .peak_flops = UINT64_MAX,
+            .cpu_ns = -1 },
+          INT32_MAX,
+          UTIL_RUNG_MFU },
+        { "large on both sides, a hair under a quarter",
+          { .held_ns = INT64_MAX,
+            .tokens = UINT64_C(1) << 63,
+            .flops_per_token = UINT64_C(4611686018),
+            .peak_flops = UINT64_MAX,
+            .cpu_ns = -1 },
+          249999,
+          UTIL_RUNG_MFU },
+        { "tiny against huge",
+          { .held_ns = INT64_MAX,
+            .tokens = 1,
+            .flops_per_token = 1,
+            .peak_flops = UINT64_MAX,
+            .cpu_ns = -1 },
+          0,
+          UTIL_RUNG_MFU },
+        { "no peak, GPU",
+          { .held_ns = NS_PER_S, .tokens = 9, .flops_per_token = 9, .cpu_ns = 1, .threads = 1 },
+          UTIL_UNKNOWN,
+          UTIL_RUNG_UNKNOWN },
+        { "no FLOPs, GPU: its CPU time is no figure",
+          { .held_ns = NS_PER_S,
+            .tokens = 9,
+            .peak_flops = 9,
+            .cpu_ns = NS_PER_S,
+            .threads = 1 },
+          UTIL_UNKNOWN,
+          UTIL_RUNG_UNKNOWN },
+        { "no FLOPs, CPU: a quarter of four threads",
+          { .held_ns = NS_PER_S,
+            .tokens = 9,
+            .peak_flops = 9,
+            .cpu_ns = NS_PER_S,
+            .threads = 4,
+            .on_cpu = true },
+          250000,
+          UTIL_RUNG_CPU_TIME },
+        { "no peak, CPU",
+          { .held_ns = NS_PER_S,
+            .tokens = 9,
+            .flops_per_token = 9,
+            .cpu_ns = 0,
+            .threads = 4,
+            .on_cpu = true },
+          0,
+          UTIL_RUNG_CPU_TIME },
+        { "more CPU time than was held",
+          { .held_ns = NS_PER_S, .cpu_ns = 3 * NS_PER_S, .threads = 2, .on_cpu = true },
+          1500000,
+          UTIL_RUNG_CPU_TIME },
+        { "capped CPU time",
+          { .held_ns = 1, .cpu_ns = INT64_MAX, .threads = 1, .on_cpu = true },
+          INT32_MAX,
+          UTIL_RUNG_CPU_TIME },
+        { "CPU time over very long",
+          { .held_ns = INT64_MAX, .cpu_ns = INT64_MAX, .threads = UINT32_MAX, .on_cpu = true },
+          0,
+          UTIL_RUNG_CPU_TIME },
+        { "CPU time unknown",
+          { .held_ns = NS_PER_S, .cpu_ns = -1, .threads = 4, .on_cpu = true },
+          UTIL_UNKNOWN,
+          UTIL_RUNG_UNKNOWN },
+        { "no threads known",
+          { .held_ns = NS_PER_S, .cpu_ns = 5, .on_cpu = true },
+          UTIL_UNKNOWN,
+          UTIL_RUNG_UNKNOWN },
+        { "an empty window",
+          { .tokens = 5,
+            .flops_per_token = 5,
+            .peak_flops = 5,
+            .cpu_ns = 5,
+            .threads = 5,
+            .on_cpu = true },
+          UTIL_UNKNOWN,
+          UTIL_RUNG_UNKNOWN },
+        { "a window that ends before it starts",
+          { .held_ns = -1, .tokens = 5, .flops_per_token = 5, .peak_flops = 5, .cpu_ns = -1 },
+          UTIL_UNKNOWN,
+          UTIL_RUNG_UNKNOWN },
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct util_measure got = util_measure(&cases[i].facts);
+        if (got.util_ppm != cases[i].util_ppm || got.rung != cases[i].rung)
+            fail_msg("%s: %d by %s", cases[i].what, got.util_ppm, util_rung_name(got.rung));
+    }
+}
+
+static void every_rung_has_a_name(void **state)
+{
+    (void)state;
+    assert_string_equal(util_rung_name(UTIL_RUNG_UNKNOWN), "unknown");
+    for (unsigned r = 1; r < UTIL_RUNG_COUNT; r++)
+        assert_string_not_equal(util_rung_name((enum util_rung)r), "unknown");
+    assert_string_equal(util_rung_name(UTIL_RUNG_COUNT), "unknown");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plain_and_awkward_figures),
+        cmocka_unit_test(every_rung_has_a_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
