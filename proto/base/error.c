@@ -13,7 +13,7 @@ void check_failed(const char *file, int line, const char *text)
     abort();
 }
 
-static void set_text(struct error *error, const char *format, va_list args)
+static printf_like(2, 0) void set_text(struct error *error, const char *format, va_list args)
 {
     vsnprintf(error->text, sizeof error->text, format, args);
 }

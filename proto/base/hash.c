@@ -42,11 +42,14 @@ void sha256_hex(const struct sha256 *hash, char hex[2 * SHA256_BYTES + 1])
 
 bool sha256_from_hex(struct text hex, struct sha256 *hash)
 {
+    struct sha256 read;
     size_t bytes = 0;
-    return hex.len == 2 * SHA256_BYTES &&
-           sodium_hex2bin(hash->bytes, SHA256_BYTES, hex.data, hex.len, NULL, &bytes, NULL) ==
-               0 &&
-           bytes == SHA256_BYTES;
+    if (hex.len != 2 * SHA256_BYTES) return false;
+    if (sodium_hex2bin(read.bytes, SHA256_BYTES, hex.data, hex.len, NULL, &bytes, NULL) != 0)
+        return false;
+    if (bytes != SHA256_BYTES) return false;
+    *hash = read;
+    return true;
 }
 
 bool sha256_equal(const struct sha256 *a, const struct sha256 *b)

@@ -43,7 +43,7 @@ struct text text_trim(struct text a)
 
 size_t text_find(struct text haystack, struct text needle)
 {
-    if (needle.len > haystack.len) return SIZE_MAX;
+    if (needle.len == 0) return 0; /* also in an empty haystack, which may have no bytes */
     for (size_t i = 0; i + needle.len <= haystack.len; i++)
         if (text_equal((struct text){ haystack.data + i, needle.len }, needle)) return i;
     return SIZE_MAX;
@@ -79,8 +79,8 @@ bool text_to_u64(struct text a, uint64_t *value)
 
 static bool apply_sign(uint64_t magnitude, bool negative, int64_t *value)
 {
-    if (magnitude > (uint64_t)INT64_MAX) return false;
-    *value = negative ? -(int64_t)magnitude : (int64_t)magnitude;
+    if (magnitude > (uint64_t)INT64_MAX + (negative ? 1 : 0)) return false;
+    *value = negative ? (int64_t)(0 - magnitude) : (int64_t)magnitude;
     return true;
 }
 
@@ -152,8 +152,10 @@ void writer_format(struct writer *writer, const char *format, ...)
     va_start(args, format);
     int n = vsnprintf(writer->data + writer->len, room, format, args);
     va_end(args);
-    if (n < 0) return;
-    if ((size_t)n >= room) {
+    if (n < 0) { /* an argument that cannot be printed: as if it were cut */
+        writer->data[writer->len] = '\0';
+        writer->full = true;
+    } else if ((size_t)n >= room) {
         writer->len = writer->capacity_bytes - 1;
         writer->full = true;
     } else {
@@ -226,6 +228,6 @@ void writer_percent(struct writer *writer, int64_t ppm)
         writer_string(writer, "unknown");
         return;
     }
-    int64_t tenths = (ppm + 500) / 1000;
+    int64_t tenths = ppm / 1000 + (ppm % 1000 >= 500 ? 1 : 0);
     writer_format(writer, "%" PRId64 ".%" PRId64 " %%", tenths / 10, tenths % 10);
 }
