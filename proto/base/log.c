@@ -43,8 +43,8 @@ void log_line(enum log_level level, const char *format, ...)
     struct writer writer = writer_of(line, sizeof line - 1);
     writer_utc(&writer, now.tv_sec * NS_PER_S + now.tv_nsec);
     writer_format(&writer, " %s %s %s", level_names[level], log_who, text);
-    for (size_t i = 0; i < writer.len;
-         i++) /* a message with line ends in it is still one line */
+    /* A message with line ends in it is still one line. */
+    for (size_t i = 0; i < writer.len; i++)
         if (line[i] == '\n' || line[i] == '\r') line[i] = ' ';
     line[writer.len] = '\n';
     fwrite(line, 1, writer.len + 1, stderr);
