@@ -2,6 +2,9 @@
  * GELU(x) = x/2 (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3). Since (1 + tanh u)/2 is
  * the logistic function of 2u, one exponential and one division do, and nothing cancels for
  * small u.
+ *
+ * Beyond |x| = 9.875 the logistic function is 0 or 1 to float precision, and 2u would leave the
+ * range of the exponential: there it is taken at the limit.
  */
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/vecmath.h"
@@ -13,22 +16,23 @@ void OP(gelu_range)(const float *in, float *out, int64_t count)
 {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++) {
-        float x = in[i];
+        float x = clamp_magnitude(in[i], BITS_OF_9_875);
         float twice_u = TWO_ROOT_2_PI * x * (1.0f + CUBIC * x * x);
-        out[i] = x / (1.0f + exp_vec(-twice_u));
+        out[i] = in[i] / (1.0f + exp_in_range(-twice_u));
     }
 }
 
+/* in - in is zero, or NaN where the clamp would hide that the input is not finite. */
 void OP(gelu_backward_range)(const float *in, float *grad, int64_t count)
 {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++) {
-        float x = in[i];
+        float x = clamp_magnitude(in[i], BITS_OF_9_875);
         float square = CUBIC * x * x;
         float twice_u = TWO_ROOT_2_PI * x * (1.0f + square);
         float slope = TWO_ROOT_2_PI * (1.0f + 3.0f * square);
-        float s = 1.0f / (1.0f + exp_vec(-twice_u));
-        grad[i] *= s + x * s * (1.0f - s) * slope;
+        float s = 1.0f / (1.0f + exp_in_range(-twice_u));
+        grad[i] *= s + x * s * (1.0f - s) * slope + (in[i] - in[i]);
     }
 }
 
