@@ -267,6 +267,7 @@ static enum err apply_epoch(struct core *core, const struct record_epoch *epoch,
     core->epoch = epoch->epoch;
     core->workers_expected = epoch->workers;
     core->workers_joined = 0;
+    core->opened_ns = core->now_ns;
     core->suspended = core->space_low = core->closed = false;
     for (uint32_t w = 0; w < core->limits.workers_max; w++) {
         core->workers[w].present = false;

@@ -247,6 +247,7 @@ uint64_t core_digest(const struct core *core)
     mix(&digest, core->epoch);
     mix(&digest, core->workers_expected);
     mix(&digest, core->workers_joined);
+    mix_signed(&digest, core->opened_ns);
     mix(&digest, core->suspended);
     mix(&digest, core->space_low);
     mix(&digest, core->closed);

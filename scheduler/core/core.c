@@ -279,6 +279,7 @@ static void close_if_over(struct core *core, const struct output *output)
         0)
         return;
     bool asked = count[RUN_STATE_HELD] > 0 || core->budget.tier_asked;
+    if (asked && core->now_ns < core->opened_ns + CORE_LISTEN_NS) return;
     if (count[RUN_STATE_QUEUED] == 0) {
         close_life(core, count[RUN_STATE_HELD] > 0 ? EXIT_SIGNOFF : result_of(core), output);
         return;

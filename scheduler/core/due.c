@@ -69,8 +69,10 @@ void due_update(struct core *core, uint32_t run)
 
 int64_t core_due_ns(const struct core *core)
 {
-    if (core->closed || core->due_count == 0) return TIME_NEVER;
-    return core->due_ns[core->due_heap[0]];
+    if (core->closed || core->epoch == 0) return TIME_NEVER;
+    int64_t due_ns = core->due_count > 0 ? core->due_ns[core->due_heap[0]] : TIME_NEVER;
+    int64_t listened_ns = core->opened_ns + CORE_LISTEN_NS;
+    return core->now_ns < listened_ns ? min_i64(due_ns, listened_ns) : due_ns;
 }
 
 /* A lost member's deadline has passed: whatever ran there is dead, and is charged in full. */

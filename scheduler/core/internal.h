@@ -21,6 +21,10 @@
 
 enum { MEMBER_BLOCK_SIZES = 11 }; /* blocks of 1 .. 1024 = GANG_MAX members */
 
+/* A life in which everything waits for owners listens this long for their sign-offs before it
+ * ends. */
+#define CORE_LISTEN_NS NS_PER_S
+
 struct core {
     struct core_limits limits;
 
@@ -31,6 +35,7 @@ struct core {
 
     uint64_t epoch;
     uint32_t workers_expected, workers_joined; /* of this epoch */
+    int64_t opened_ns;                         /* when this epoch began */
     int64_t now_ns;
     bool suspended, space_low, closed;
 
@@ -87,8 +92,9 @@ void core_note(struct core *core, const struct output *output, uint32_t run, con
 #define RUN_MOVES(X)                                                                           \
     X(PLACE, STARTING)                                                                         \
     X(RUN, RUNNING)                                                                            \
-    X(STOP, STOPPING) X(REQUEUE, QUEUED) X(PARK, PARKED) X(HOLD, HELD) X(FINISH, FINISHED)     \
-        X(END, STOPPED) X(FAIL, FAILED)
+    X(STOP, STOPPING)                                                                          \
+    X(REQUEUE, QUEUED) X(PARK, PARKED) X(HOLD, HELD) X(FINISH, FINISHED) X(END, STOPPED)       \
+        X(FAIL, FAILED)
 
 enum run_move {
 #define X(id, to) RUN_MOVE_##id,

@@ -35,6 +35,7 @@ static void renew_if_due(struct core *core, uint32_t run_index, const struct out
     const struct campaign_spec *spec = &core->campaign;
     int64_t left_ns = attempt->lease_end_ns - core->now_ns;
     if (attempt->intent != INTENT_NONE || left_ns > spec->lease_ns / 2) return;
+    if (left_ns <= 0) return; /* its agents have stopped it by now: they will say so */
     budget_release(core, run_index, output);
     int64_t end_ns = budget_lease_end(core, run, spent_before(run, attempt), attempt->placed_ns,
                                       attempt->rate_micros, core->now_ns + spec->lease_ns);
@@ -158,14 +159,13 @@ void on_heartbeat(struct core *core, const struct event *event, const struct out
         close_window_if_due(core, run, &event->as.heartbeat.telemetry, output);
     }
     renew_if_due(core, run, output);
-    if (attempt->intent != INTENT_NONE)
-        return; /* it was told to stop: no more leave to spend */
-    core_act(output,
-             &(struct action){ .kind = ACTION_GRANT,
-                               .worker = worker,
-                               .run = run,
-                               .attempt = attempt->number,
-                               .sequence = attempt->lease_sequence,
-                               .lease_ns = max_i64(0, attempt->lease_end_ns - core->now_ns),
-                               .heartbeat = event->as.heartbeat.sequence });
+    /* Told to stop, or already without a lease: no more leave to spend. */
+    if (attempt->intent != INTENT_NONE || attempt->lease_end_ns <= core->now_ns) return;
+    core_act(output, &(struct action){ .kind = ACTION_GRANT,
+                                       .worker = worker,
+                                       .run = run,
+                                       .attempt = attempt->number,
+                                       .sequence = attempt->lease_sequence,
+                                       .lease_ns = attempt->lease_end_ns - core->now_ns,
+                                       .heartbeat = event->as.heartbeat.sequence });
 }

@@ -252,7 +252,10 @@ static void call_back(struct pass *pass, uint32_t class_index, uint32_t head)
 static void become_head(struct pass *pass, uint32_t class_index, uint32_t run_index)
 {
     struct room *room = &pass->rooms[class_index];
-    if (room->head != NO_INDEX || room->present < pass->core->runs[run_index].ranks) return;
+    const struct core *core = pass->core;
+    bool joining = core->workers_joined < core->workers_expected; /* room may still come */
+    if (room->head != NO_INDEX) return;
+    if (room->present < core->runs[run_index].ranks && !joining) return;
     room->head = run_index;
     if (!pass->core->campaign.backfill)
         room->reserved = true;
@@ -350,19 +353,27 @@ int64_t core_remaining_ns(const struct core *core, uint32_t run_index)
     return (int64_t)(left * step_ns);
 }
 
+/* What is approved, with the tiers that open by themselves. */
+static int64_t approvable_micros(const struct core *core)
+{
+    int64_t approved = core->budget.approved_micros;
+    for (uint32_t t = core->budget.tiers_open; t < core->campaign.tier_count; t++) {
+        if (core->campaign.tiers[t].owner_index != NO_INDEX) break;
+        approved = core->campaign.tiers[t].up_to_micros;
+    }
+    return approved;
+}
+
 enum reason core_waits_for(const struct core *core, uint32_t run_index)
 {
     const struct run *run = &core->runs[run_index];
     if (run->state != RUN_STATE_QUEUED) return REASON_NONE;
     if (core->suspended) return REASON_SUSPEND;
     if (core->space_low) return REASON_SPACE;
-    bool unfunded = run->tranches == 0 || money_missing(core, run);
-    if (unfunded && core->budget.tier_asked) return REASON_SIGNOFF;
-    if (run->tranches > 0 && money_missing(core, run)) return REASON_MONEY;
-    struct room rooms[CLASSES_MAX];
-    count_room(core, rooms);
-    for (uint32_t c = 0; c < core->campaign.class_count; c++)
-        if (class_allowed(run, c) && rooms[c].free >= run->ranks)
-            return unfunded ? REASON_MONEY : REASON_NONE;
+    bool funded = run->tranches > 0
+                      ? !money_missing(core, run)
+                      : core->budget.released_micros + run->first_tranche_micros <=
+                            approvable_micros(core);
+    if (!funded) return core->budget.tier_asked ? REASON_SIGNOFF : REASON_MONEY;
     return REASON_ROOM;
 }

@@ -147,8 +147,8 @@ const char *core_tenant(const struct core *core,
 /* True when the run cannot be placed even with every present worker free. */
 bool core_unplaceable(const struct core *core, uint32_t run);
 
-/* Why a QUEUED run is not placed: ROOM, MONEY, SIGNOFF (a tier), SUSPEND, SPACE or NONE (it is
- * next). */
+/* Why a QUEUED run is not placed: ROOM, MONEY, SIGNOFF (a tier), SUSPEND or SPACE. NONE for
+ * others. */
 enum reason core_waits_for(const struct core *core, uint32_t run);
 
 /* Expected remaining time of a run from its own measured rate; TIME_NEVER when unknown. */
