@@ -4,8 +4,17 @@
 
 #include "tests/sim/scenario.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+static uint64_t seed_now; /* for whoever must repeat a failure */
+
+static void on_abort(int signal_number)
+{
+    (void)signal_number;
+    fprintf(stderr, "repeat it with: faults_test %llu 1\n", (unsigned long long)seed_now);
+}
 
 struct watched {
     struct shadow shadow;
@@ -84,11 +93,12 @@ int main(int argc, char **argv)
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
     uint64_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 300;
     struct totals totals = { 0 };
+    signal(SIGABRT, on_abort);
     for (uint64_t seed = first; seed < first + count; seed++) {
-        fprintf(stderr, "\rseed %llu", (unsigned long long)seed);
+        seed_now = seed;
         run_seed(seed, &totals);
     }
-    printf("\n%llu seeds: %llu events, %llu records, %llu lives; runs: %llu finished, %llu "
+    printf("%llu seeds: %llu events, %llu records, %llu lives; runs: %llu finished, %llu "
            "stopped, %llu failed, %llu open; %llu campaigns reached the horizon\n",
            (unsigned long long)count, (unsigned long long)totals.events,
            (unsigned long long)totals.records, (unsigned long long)totals.lives,

@@ -3,10 +3,20 @@
 
 #include "tests/sim/scenario.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { WORKERS = 6 };
+enum { WORKERS = 6, EVENTS_PER_CAMPAIGN = 1500 };
+
+static uint64_t seed_now; /* for whoever must repeat a failure */
+
+static void on_abort(int signal_number)
+{
+    (void)signal_number;
+    fprintf(stderr, "repeat it with: nonsense_test %llu %d\n", (unsigned long long)seed_now,
+            EVENTS_PER_CAMPAIGN);
+}
 
 struct driver {
     struct rng rng;
@@ -265,15 +275,15 @@ int main(int argc, char **argv)
 {
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
     uint64_t total = argc > 2 ? strtoull(argv[2], NULL, 10) : 150000;
-    enum { EVENTS_PER_CAMPAIGN = 1500 };
     struct driver *driver = (struct driver *)calloc(1, sizeof *driver);
     check(driver != NULL);
+    signal(SIGABRT, on_abort);
     uint64_t campaigns = (total + EVENTS_PER_CAMPAIGN - 1) / EVENTS_PER_CAMPAIGN;
     for (uint64_t i = 0; i < campaigns; i++) {
-        fprintf(stderr, "\rseed %llu", (unsigned long long)(first + i));
+        seed_now = first + i;
         run_campaign(first + i, EVENTS_PER_CAMPAIGN, driver);
     }
-    printf("\n%llu events\n", (unsigned long long)(campaigns * EVENTS_PER_CAMPAIGN));
+    printf("%llu events\n", (unsigned long long)(campaigns * EVENTS_PER_CAMPAIGN));
     for (size_t k = 0; k < RECORD_KIND_COUNT; k++) {
         printf("%8llu %s\n", (unsigned long long)driver->records[k],
                record_kind_name((enum record_kind)k));
