@@ -374,7 +374,7 @@ static enum err pack(const ProtobufCMessage *message, enum frame_direction direc
         return error_set(error, ERR_FULL, "a message of %zu bytes does not fit %zu", bytes,
                          capacity_bytes);
     protobuf_c_message_pack(message, frame + FRAME_HEADER_BYTES);
-    frame_seal(frame, direction, bytes);
+    wire_seal(frame, direction, bytes);
     *frame_bytes = FRAME_HEADER_BYTES + bytes;
     return ERR_OK;
 }
@@ -432,7 +432,7 @@ enum err codec_read_to_coordinator(const void *frame, size_t frame_bytes,
     const uint8_t *payload = NULL;
     size_t bytes = 0;
     *message = NULL;
-    enum err rc = frame_open(frame, frame_bytes, FRAME_TO_COORDINATOR, &payload, &bytes, error);
+    enum err rc = wire_open(frame, frame_bytes, FRAME_TO_COORDINATOR, &payload, &bytes, error);
     if (rc != ERR_OK) return rc;
     Penstock__Wire__ToCoordinator *read =
         penstock__wire__to_coordinator__unpack(NULL, bytes, payload);
@@ -453,7 +453,7 @@ enum err codec_read_to_agent(const void *frame, size_t frame_bytes,
     const uint8_t *payload = NULL;
     size_t bytes = 0;
     *message = NULL;
-    enum err rc = frame_open(frame, frame_bytes, FRAME_TO_AGENT, &payload, &bytes, error);
+    enum err rc = wire_open(frame, frame_bytes, FRAME_TO_AGENT, &payload, &bytes, error);
     if (rc != ERR_OK) return rc;
     Penstock__Wire__ToAgent *read = penstock__wire__to_agent__unpack(NULL, bytes, payload);
     if (!read) return error_set(error, ERR_INPUT, "a message that is no ToAgent");

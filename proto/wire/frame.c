@@ -18,7 +18,7 @@ static uint32_t get_u32(const uint8_t *from)
     return value;
 }
 
-void frame_seal(uint8_t *frame, enum frame_direction direction, size_t payload_bytes)
+void wire_seal(uint8_t *frame, enum frame_direction direction, size_t payload_bytes)
 {
     check(payload_bytes >= 1);
     check(payload_bytes <= FRAME_BYTES_MAX);
@@ -30,8 +30,8 @@ void frame_seal(uint8_t *frame, enum frame_direction direction, size_t payload_b
     put_u32(frame + 8, crc32c(0, frame + FRAME_HEADER_BYTES, payload_bytes));
 }
 
-enum err frame_open(const uint8_t *frame, size_t frame_bytes, enum frame_direction direction,
-                    const uint8_t **payload, size_t *payload_bytes, struct error *error)
+enum err wire_open(const uint8_t *frame, size_t frame_bytes, enum frame_direction direction,
+                   const uint8_t **payload, size_t *payload_bytes, struct error *error)
 {
     if (frame_bytes < FRAME_HEADER_BYTES)
         return error_set(error, ERR_DAMAGED, "message of %zu bytes is shorter than its header",

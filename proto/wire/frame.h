@@ -22,13 +22,13 @@ enum frame_direction { FRAME_TO_COORDINATOR = 1, FRAME_TO_AGENT = 2 };
 
 /* Writes the header for the payload that already stands at frame + FRAME_HEADER_BYTES.
  * payload_bytes is 1..FRAME_BYTES_MAX. */
-void frame_seal(uint8_t *frame, enum frame_direction direction, size_t payload_bytes);
+void wire_seal(uint8_t *frame, enum frame_direction direction, size_t payload_bytes);
 
 /* Checks a received frame; *payload and *payload_bytes then lie inside it. ERR_INPUT: not such
  * a frame, or of another version or direction; ERR_DAMAGED: cut, or the checksum does not hold.
  */
-must_use enum err frame_open(const uint8_t *frame, size_t frame_bytes,
-                             enum frame_direction direction, const uint8_t **payload,
-                             size_t *payload_bytes, struct error *error);
+must_use enum err wire_open(const uint8_t *frame, size_t frame_bytes,
+                            enum frame_direction direction, const uint8_t **payload,
+                            size_t *payload_bytes, struct error *error);
 
 #endif

@@ -3,6 +3,8 @@
 #include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 enum { POSTED_COUNT = 4, TAG = 1 };
 
@@ -254,10 +256,28 @@ enum err link_mpi_open(struct link *link, struct link_mpi_place *place, struct e
     return ERR_OK;
 }
 
+/* Waits asleep until every rank has come to its end. */
+static void gather(MPI_Comm comm)
+{
+    MPI_Request request;
+    if (MPI_Ibarrier(comm, &request) != MPI_SUCCESS) return;
+    for (int done = 0;;) {
+        if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS || done) return;
+        nanosleep(&(struct timespec){ .tv_nsec = NS_PER_MS }, NULL);
+    }
+}
+
 void link_mpi_close(struct link *link)
 {
     if (!link->context) return;
-    close_all(link->context);
+    struct link_mpi *mpi = link->context;
+    gather(mpi->comm);
+    close_all(mpi);
     *link = (struct link){ 0 };
     MPI_Finalize();
+}
+
+void link_mpi_abandon(int status)
+{
+    _exit(status);
 }

@@ -22,8 +22,13 @@ struct link_mpi_place {
 must_use enum err link_mpi_open(struct link *link, struct link_mpi_place *place,
                                 struct error *error);
 
-/* Drops what is still on its way, and leaves MPI. Collective like MPI_Finalize: it returns when
- * the other ranks that are alive have called it too. Flush first. No-op on a zeroed link. */
+/* Drops what is still on its way, and leaves MPI. Collective: it returns when the other ranks
+ * that are alive have called it too, and sleeps until then (MPI_Finalize alone would burn a
+ * core). Flush first. No-op on a zeroed link. */
 void link_mpi_close(struct link *link);
+
+/* Ends the process without a word to the other ranks: for one that cannot wait for them. mpirun
+ * then ends the whole job. */
+never_returns void link_mpi_abandon(int status);
 
 #endif
