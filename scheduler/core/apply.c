@@ -13,8 +13,7 @@ static enum err damaged(struct error *error, const char *why)
     return error_set(error, ERR_DAMAGED, "the record cannot follow: %s", why);
 }
 
-/* ---- states ---------------------------------------------------------------------------------
- */
+/* ---- states ------------------------------------------------------------------------------ */
 
 static void queue_add(struct core *core, uint32_t run)
 {
@@ -73,8 +72,7 @@ static struct member *named_member(struct core *core, uint32_t run, uint32_t num
     return &core->members[attempt->first_member + member];
 }
 
-/* ---- money ----------------------------------------------------------------------------------
- */
+/* ---- money ------------------------------------------------------------------------------- */
 
 /* Sets an attempt's settled and reserved amounts, and the sums that contain them. */
 static enum err set_money(struct core *core, struct attempt *attempt, int64_t settled_micros,
@@ -133,8 +131,7 @@ static enum err apply_tranche(struct core *core, const struct record_tranche *tr
                                    : damaged(error, "released <= approved does not hold");
 }
 
-/* ---- campaign and runs ----------------------------------------------------------------------
- */
+/* ---- campaign and runs ------------------------------------------------------------------- */
 
 static enum err apply_campaign(struct core *core, const struct campaign_spec *spec,
                                struct error *error)
@@ -255,8 +252,7 @@ static enum err apply_run(struct core *core, const struct run_spec *spec, struct
     return ERR_OK;
 }
 
-/* ---- lives and workers ----------------------------------------------------------------------
- */
+/* ---- lives and workers ------------------------------------------------------------------- */
 
 /* A new life: no worker of the last one is known, and what its attempts held is uncertain. */
 static enum err apply_epoch(struct core *core, const struct record_epoch *epoch,
@@ -331,8 +327,7 @@ static enum err apply_worker_lost(struct core *core, const struct record_worker_
     return ERR_OK;
 }
 
-/* ---- attempts -------------------------------------------------------------------------------
- */
+/* ---- attempts ---------------------------------------------------------------------------- */
 
 static enum err check_placed(const struct core *core, const struct record_placed *placed,
                              struct error *error)
@@ -539,8 +534,7 @@ static enum err apply_attempt_ended(struct core *core, const struct record_attem
     return set_state(core, ended->run, ended->state, ended->reason, error);
 }
 
-/* ---- gates, decisions, incidents ------------------------------------------------------------
- */
+/* ---- gates, decisions, incidents --------------------------------------------------------- */
 
 static enum err apply_gate(struct core *core, const struct record_gate *report,
                            struct error *error)
@@ -663,8 +657,7 @@ static enum err apply_run_state(struct core *core, const struct record_run_state
     return set_state(core, to->run, to->state, to->reason, error);
 }
 
-/* ---- all ------------------------------------------------------------------------------------
- */
+/* ---- all --------------------------------------------------------------------------------- */
 
 static enum err apply_body(struct core *core, const struct record *record, struct error *error)
 {

@@ -17,8 +17,7 @@ bool attempt_fence(const struct core *core, uint32_t worker, uint32_t run, uint3
     return !attempt->orphaned && core->members[attempt->first_member + member].worker == worker;
 }
 
-/* ---- stopping -------------------------------------------------------------------------------
- */
+/* ---- stopping ---------------------------------------------------------------------------- */
 
 void attempt_tell(const struct core *core, const struct attempt *attempt, bool at_once,
                   const struct output *output)
@@ -129,8 +128,7 @@ void attempt_fail(struct core *core, uint32_t run_index, const struct failure *f
     attempt_stop(core, run_index, &order, output);
 }
 
-/* ---- the end --------------------------------------------------------------------------------
- */
+/* ---- the end ----------------------------------------------------------------------------- */
 
 static bool all_ended_by_themselves(const struct core *core, const struct attempt *attempt)
 {
@@ -229,8 +227,7 @@ void attempt_end_if_over(struct core *core, uint32_t run_index, const struct out
         core_act(output, &(struct action){ .kind = ACTION_ASK, .run = run_index });
 }
 
-/* ---- events ---------------------------------------------------------------------------------
- */
+/* ---- events ------------------------------------------------------------------------------ */
 
 static void take_checkpoint(struct core *core, uint32_t run_index, uint64_t step,
                             uint64_t tokens, struct text path, const struct output *output)

@@ -3,8 +3,7 @@
 
 #include "scheduler/core/internal.h"
 
-/* ---- invariants -----------------------------------------------------------------------------
- */
+/* ---- invariants -------------------------------------------------------------------------- */
 
 static void check_attempt(const struct core *core, const struct attempt *attempt)
 {
@@ -83,8 +82,7 @@ void core_check(const struct core *core)
     }
 }
 
-/* ---- digest ---------------------------------------------------------------------------------
- */
+/* ---- digest ------------------------------------------------------------------------------ */
 
 struct digest {
     uint64_t value;

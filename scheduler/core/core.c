@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- life time ------------------------------------------------------------------------------
- */
+/* ---- life time --------------------------------------------------------------------------- */
 
 /* Attempts and members of earlier lives stay until they are settled, beside those of this life.
  */
@@ -113,8 +112,7 @@ void core_destroy(struct core *core)
     free(core);
 }
 
-/* ---- output ---------------------------------------------------------------------------------
- */
+/* ---- output ------------------------------------------------------------------------------ */
 
 void core_emit(struct core *core, const struct output *output, struct record *record)
 {
@@ -139,8 +137,7 @@ void core_note(struct core *core, const struct output *output, uint32_t run, con
     core_emit(core, output, &record);
 }
 
-/* ---- events that concern everything ---------------------------------------------------------
- */
+/* ---- events that concern everything ------------------------------------------------------ */
 
 static void on_campaign(struct core *core, const struct event *event,
                         const struct output *output)
@@ -216,8 +213,7 @@ static void on_space(struct core *core, const struct event *event, const struct 
     if (core->space_low) stop_all(core, &order, output);
 }
 
-/* ---- the end of a life ----------------------------------------------------------------------
- */
+/* ---- the end of a life ------------------------------------------------------------------- */
 
 /* Exit statuses of a coordinator; all are listed in design section 9. */
 enum {
@@ -289,8 +285,7 @@ static void close_if_over(struct core *core, const struct output *output)
     close_life(core, asked ? EXIT_SIGNOFF : EXIT_CANNOT_PLACE, output);
 }
 
-/* ---- steps ----------------------------------------------------------------------------------
- */
+/* ---- steps ------------------------------------------------------------------------------- */
 
 static void dispatch(struct core *core, const struct event *event, const struct output *output)
 {
@@ -343,8 +338,7 @@ void core_rouse(struct core *core, int64_t now_ns, const struct output *output)
         core_act(output, &(struct action){ .kind = ACTION_ASK, .run = NO_INDEX });
 }
 
-/* ---- looking --------------------------------------------------------------------------------
- */
+/* ---- looking ----------------------------------------------------------------------------- */
 
 const struct campaign_spec *core_campaign(const struct core *core)
 {

@@ -78,7 +78,7 @@ struct core {
     int64_t *scratch_values[3]; /* runs_max + 1 each */
 };
 
-/* ---- core.c ---- */
+/* ---- core.c ------------------------------------------------------------------------------ */
 
 /* Applies the record at the step's time, then hands it out. A record that cannot be applied is
  * a bug. */
@@ -86,7 +86,7 @@ void core_emit(struct core *core, const struct output *output, struct record *re
 void core_act(const struct output *output, const struct action *action);
 void core_note(struct core *core, const struct output *output, uint32_t run, const char *text);
 
-/* ---- run.c ---- */
+/* ---- run.c ------------------------------------------------------------------------------- */
 
 /* Moves that change a run's state; each leads to one state. */
 #define RUN_MOVES(X)                                                                           \
@@ -114,7 +114,7 @@ struct run_gate *run_gates_of(struct core *core, const struct run *run);
 uint32_t run_next_gate(const struct core *core, const struct run *run);
 bool run_has_verdict(const struct core *core, const struct run *run, enum verdict verdict);
 
-/* ---- attempt.c ---- */
+/* ---- attempt.c --------------------------------------------------------------------------- */
 
 struct attempt *attempt_of(struct core *core, uint32_t run);
 
@@ -159,11 +159,11 @@ void on_checkpoint(struct core *core, const struct event *event, const struct ou
 void on_exited(struct core *core, const struct event *event, const struct output *output);
 void on_probed(struct core *core, const struct event *event, const struct output *output);
 
-/* ---- lease.c ---- */
+/* ---- lease.c ----------------------------------------------------------------------------- */
 
 void on_heartbeat(struct core *core, const struct event *event, const struct output *output);
 
-/* ---- verdict.c ---- */
+/* ---- verdict.c --------------------------------------------------------------------------- */
 
 void on_gate(struct core *core, const struct event *event, const struct output *output);
 void on_decide(struct core *core, const struct event *event, const struct output *output);
@@ -171,7 +171,7 @@ void on_decide(struct core *core, const struct event *event, const struct output
 /* Decides every gate of the run that was reported and has no verdict. */
 void verdict_pending(struct core *core, uint32_t run, const struct output *output);
 
-/* ---- budget.c ---- */
+/* ---- budget.c ---------------------------------------------------------------------------- */
 
 /* How long after a lease's end its trainer may still run: stop grace and clock error. */
 int64_t budget_margin_ns(const struct core *core);
@@ -192,13 +192,13 @@ bool budget_may_grow(const struct core *core, uint32_t run);
 /* Does the money of this run and of the campaign hold (design section 11, 1)? */
 bool budget_holds(const struct core *core, const struct run *run);
 
-/* ---- schedule.c ---- */
+/* ---- schedule.c -------------------------------------------------------------------------- */
 
 /* Places what can be placed, makes lent slots come back, ends runs that no money can come for.
  */
 void schedule_pass(struct core *core, const struct output *output);
 
-/* ---- roster.c ---- */
+/* ---- roster.c ---------------------------------------------------------------------------- */
 
 /* A block for `count` members, or NO_INDEX when the pool has no room; and back. */
 uint32_t roster_take_members(struct core *core, uint32_t count);
@@ -213,7 +213,7 @@ void on_worker_lost(struct core *core, const struct event *event, const struct o
 /* Asks `worker`, just joined, about every lost member that ran on its host. */
 void roster_probe(const struct core *core, uint32_t worker, const struct output *output);
 
-/* ---- due.c ---- */
+/* ---- due.c ------------------------------------------------------------------------------- */
 
 /* Puts the run's next deadline, as its state has it, into the heap. */
 void due_update(struct core *core, uint32_t run);

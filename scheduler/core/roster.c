@@ -2,8 +2,7 @@
 
 #include <string.h>
 
-/* ---- hosts ----------------------------------------------------------------------------------
- */
+/* ---- hosts ------------------------------------------------------------------------------- */
 
 uint32_t roster_host(struct core *core, struct text name)
 {
@@ -14,8 +13,7 @@ uint32_t roster_host(struct core *core, struct text name)
     return core->host_count++;
 }
 
-/* ---- member blocks --------------------------------------------------------------------------
- */
+/* ---- member blocks ----------------------------------------------------------------------- */
 
 /* Blocks have 2^k members. A freed block heads the list of its size; its first member's
  * `worker` then names the next free block. Blocks come from that list, else from the unused top
@@ -83,8 +81,7 @@ void roster_return_members(struct core *core, uint32_t first, uint32_t count)
     push_block(core, block_size_of(count), first);
 }
 
-/* ---- workers --------------------------------------------------------------------------------
- */
+/* ---- workers ----------------------------------------------------------------------------- */
 
 void roster_probe(const struct core *core, uint32_t worker, const struct output *output)
 {

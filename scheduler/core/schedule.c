@@ -42,8 +42,7 @@ static bool comes_before(const struct core *core, uint32_t a, uint32_t b)
     return place_compare(core->campaign.place, &fa, &fb) < 0;
 }
 
-/* ---- the queue in order ---------------------------------------------------------------------
- */
+/* ---- the queue in order ------------------------------------------------------------------ */
 
 static void sift_down(const struct core *core, uint32_t *heap, uint32_t count, uint32_t at)
 {
@@ -67,8 +66,7 @@ static uint32_t pop_first(const struct core *core, uint32_t *heap, uint32_t *cou
     return first;
 }
 
-/* ---- room -----------------------------------------------------------------------------------
- */
+/* ---- room -------------------------------------------------------------------------------- */
 
 static void count_room(const struct core *core, struct room *rooms)
 {
@@ -156,8 +154,7 @@ static void choose_workers(struct core *core, uint32_t class_index, uint32_t ran
     }
 }
 
-/* ---- placing --------------------------------------------------------------------------------
- */
+/* ---- placing ----------------------------------------------------------------------------- */
 
 static int64_t lease_end_for(const struct core *core, const struct run *run,
                              uint32_t class_index)
@@ -213,8 +210,7 @@ static void place(struct pass *pass, uint32_t run_index, uint32_t class_index, b
     launch_members(core, run_index, pass->output);
 }
 
-/* ---- lent slots -----------------------------------------------------------------------------
- */
+/* ---- lent slots -------------------------------------------------------------------------- */
 
 static bool is_lent_before(const struct core *core, const struct attempt *attempt,
                            uint32_t class_index, uint32_t head)
@@ -263,8 +259,7 @@ static void become_head(struct pass *pass, uint32_t class_index, uint32_t run_in
         call_back(pass, class_index, run_index);
 }
 
-/* ---- one run --------------------------------------------------------------------------------
- */
+/* ---- one run ----------------------------------------------------------------------------- */
 
 static void end_for_money(struct core *core, uint32_t run_index, const struct output *output)
 {
@@ -340,8 +335,7 @@ void schedule_pass(struct core *core, const struct output *output)
     end_unfunded(&pass);
 }
 
-/* ---- queries --------------------------------------------------------------------------------
- */
+/* ---- queries ----------------------------------------------------------------------------- */
 
 int64_t core_remaining_ns(const struct core *core, uint32_t run_index)
 {

@@ -112,8 +112,7 @@ void on_gate(struct core *core, const struct event *event, const struct output *
     decide_gate(core, run_index, slot, output);
 }
 
-/* ---- owners ---------------------------------------------------------------------------------
- */
+/* ---- owners ------------------------------------------------------------------------------ */
 
 /* Why this sign-off is refused, or NULL. */
 static const char *refusal(const struct core *core, const struct event *event)

@@ -18,8 +18,7 @@
 #include "proto/base/defs.h"
 #include "proto/base/text.h"
 
-/* ---- gates ----------------------------------------------------------------------------------
- */
+/* ---- gates ------------------------------------------------------------------------------- */
 
 #define VERDICTS(X) X(NONE, "none") X(GO, "GO") X(NO_GO, "NO-GO") X(HOLD, "HOLD")
 
@@ -90,8 +89,7 @@ struct gate_verdict gate_judge(const struct gate_spec *gate, const struct gate_f
 const char *verdict_name(enum verdict verdict);
 const char *gate_rule_name(enum gate_rule rule);
 
-/* ---- guardrails -----------------------------------------------------------------------------
- */
+/* ---- guardrails -------------------------------------------------------------------------- */
 
 /* How a utilization figure was obtained: the best rung of the ladder that had data. */
 #define UTIL_RUNGS(X)                                                                          \
@@ -190,8 +188,7 @@ const char *util_rung_name(enum util_rung rung);
 const char *guard_action_name(enum guard_action action);
 const char *guard_rule_name(enum guard_rule rule);
 
-/* ---- placement order ------------------------------------------------------------------------
- */
+/* ---- placement order --------------------------------------------------------------------- */
 
 #define PLACE_POLICIES(X)                                                                      \
     X(FIFO, "fifo")         /* in order of submission */                                       \
@@ -217,8 +214,7 @@ int place_compare(enum place_policy policy, const struct place_facts *a,
 
 const char *place_policy_name(enum place_policy policy);
 
-/* ---- runbooks -------------------------------------------------------------------------------
- */
+/* ---- runbooks ---------------------------------------------------------------------------- */
 
 #define INCIDENTS(X)                                                                           \
     X(TRAINER_FAILED, "trainer failed", RETRY_USER)                                            \

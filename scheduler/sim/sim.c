@@ -22,8 +22,7 @@ struct sim_options sim_defaults(void)
                                  .checkpoint_steps = 100 };
 }
 
-/* ---- output of the core ---------------------------------------------------------------------
- */
+/* ---- output of the core ------------------------------------------------------------------ */
 
 /* Records are handed out before they are applied: the core still shows the state before them.
  */
@@ -60,8 +59,7 @@ static void take_action(void *context, const struct action *action)
     world->actions[world->action_count++] = *action;
 }
 
-/* ---- owners ---------------------------------------------------------------------------------
- */
+/* ---- owners ------------------------------------------------------------------------------ */
 
 static void plan_answer(struct world *world, const struct action *ask)
 {
@@ -96,8 +94,7 @@ static void plan_answer(struct world *world, const struct action *ask)
     world_plan(world, item, world->now_ns + options->owner_delay_ns);
 }
 
-/* ---- steps ----------------------------------------------------------------------------------
- */
+/* ---- steps ------------------------------------------------------------------------------- */
 
 static void perform_actions(struct world *world)
 {
@@ -179,8 +176,7 @@ static int64_t next_fault_ns(struct world *world, double per_hour)
     return world->now_ns + (int64_t)(-log(1.0 - u) / per_hour * 3.6e12);
 }
 
-/* ---- lives ----------------------------------------------------------------------------------
- */
+/* ---- lives ------------------------------------------------------------------------------- */
 
 static struct core *make_core(const struct campaign *campaign, uint32_t workers)
 {
@@ -260,8 +256,7 @@ static enum err begin_life(struct world *world, struct error *error)
     return ERR_OK;
 }
 
-/* ---- the loop -------------------------------------------------------------------------------
- */
+/* ---- the loop ---------------------------------------------------------------------------- */
 
 /* The texts of an event in transit live in its item, and the item has been moved. */
 static void point_texts(struct item *item)
@@ -366,8 +361,7 @@ static enum err loop(struct world *world, struct error *error)
     return ERR_OK;
 }
 
-/* ---- begin and end --------------------------------------------------------------------------
- */
+/* ---- begin and end ----------------------------------------------------------------------- */
 
 static void draw_runs(struct world *world)
 {

@@ -73,8 +73,7 @@ struct sim_result {
 must_use enum err sim_run(const struct campaign *campaign, const struct sim_options *options,
                           struct sim_result *result, struct error *error);
 
-/* ---- forecast -------------------------------------------------------------------------------
- */
+/* ---- forecast ---------------------------------------------------------------------------- */
 
 struct sim_range {
     int64_t p10, p50, p90; /* of the simulated campaigns */

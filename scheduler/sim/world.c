@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- items ----------------------------------------------------------------------------------
- */
+/* ---- items ------------------------------------------------------------------------------- */
 
 struct item *world_item(struct world *world, enum item_kind kind)
 {
@@ -51,8 +50,7 @@ static int64_t exponential_ns(struct world *world, double per_hour)
     return ns > 9e18 ? TIME_NEVER : (int64_t)ns;
 }
 
-/* ---- messages -------------------------------------------------------------------------------
- */
+/* ---- messages ---------------------------------------------------------------------------- */
 
 /* When a message sent now arrives, in order after the earlier ones of its pair. */
 static int64_t arrival_ns(struct world *world, int64_t *after_ns)
@@ -101,8 +99,7 @@ void world_send_action(struct world *world, const struct action *action)
     world_plan(world, item, arrival_ns(world, &agent->to_agent_ns));
 }
 
-/* ---- progress -------------------------------------------------------------------------------
- */
+/* ---- progress ---------------------------------------------------------------------------- */
 
 static uint64_t gang_step(const struct world *world, uint32_t run)
 {
@@ -197,8 +194,7 @@ static void gang_start(struct world *world, uint32_t run)
     }
 }
 
-/* ---- what agents say ------------------------------------------------------------------------
- */
+/* ---- what agents say --------------------------------------------------------------------- */
 
 static struct item *event_item(struct world *world, enum event_kind kind, uint32_t worker)
 {
@@ -307,8 +303,7 @@ static void say_heartbeat(struct world *world, uint32_t worker)
     send_to_core(world, agent, item);
 }
 
-/* ---- what agents do -------------------------------------------------------------------------
- */
+/* ---- what agents do ---------------------------------------------------------------------- */
 
 static void plan_deadline(struct world *world, uint32_t worker, int64_t at_ns)
 {
@@ -503,8 +498,7 @@ static void on_action(struct world *world, const struct item *item)
     }
 }
 
-/* ---- deaths ---------------------------------------------------------------------------------
- */
+/* ---- deaths ------------------------------------------------------------------------------ */
 
 static void leave_ghost(struct world *world, const struct agent *agent, uint32_t worker)
 {
@@ -581,8 +575,7 @@ void world_happen(struct world *world, const struct item *item)
     unreachable("item kind");
 }
 
-/* ---- the truth ------------------------------------------------------------------------------
- */
+/* ---- the truth --------------------------------------------------------------------------- */
 
 void world_witness(struct world *world, const struct record *record)
 {

@@ -30,8 +30,7 @@ struct player {
     size_t word_count;
 };
 
-/* ---- words ----------------------------------------------------------------------------------
- */
+/* ---- words ------------------------------------------------------------------------------- */
 
 static struct text word(const struct player *player, size_t i)
 {
@@ -91,8 +90,7 @@ static uint32_t index_word(const struct player *player, size_t i)
     return (uint32_t)n;
 }
 
-/* ---- answers --------------------------------------------------------------------------------
- */
+/* ---- answers ----------------------------------------------------------------------------- */
 
 static void put_money(struct player *player, const char *key, int64_t amount_micros)
 {
@@ -257,8 +255,7 @@ static void step(struct player *player, struct event *event)
     core_check(player->core);
 }
 
-/* ---- commands -------------------------------------------------------------------------------
- */
+/* ---- commands ---------------------------------------------------------------------------- */
 
 /* tiers=auto:5,alice:10 */
 static void read_tiers(struct player *player)
@@ -637,8 +634,7 @@ static void play_line(struct player *player, struct text line)
     exit(2);
 }
 
-/* ---- files ----------------------------------------------------------------------------------
- */
+/* ---- files ------------------------------------------------------------------------------- */
 
 static char *read_file(struct arena *arena, const char *path)
 {
