@@ -93,8 +93,8 @@ void core_note(struct core *core, const struct output *output, uint32_t run, con
     X(PLACE, STARTING)                                                                         \
     X(RUN, RUNNING)                                                                            \
     X(STOP, STOPPING)                                                                          \
-    X(REQUEUE, QUEUED) X(PARK, PARKED) X(HOLD, HELD) X(FINISH, FINISHED) X(END, STOPPED)       \
-        X(FAIL, FAILED)
+    X(REQUEUE, QUEUED)                                                                         \
+    X(PARK, PARKED) X(HOLD, HELD) X(FINISH, FINISHED) X(END, STOPPED) X(FAIL, FAILED)
 
 enum run_move {
 #define X(id, to) RUN_MOVE_##id,
