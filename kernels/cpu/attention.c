@@ -20,6 +20,12 @@ struct head {
     float scale;
 };
 
+/* Rows of scores are this long, so that loops over them have no remainder. */
+static int64_t padded(int64_t count)
+{
+    return div_ceil(count, ATTENTION_PAD) * ATTENTION_PAD;
+}
+
 static struct head head_at(int64_t context, int64_t width, int64_t heads, int index)
 {
     int64_t sequence = index / heads;
@@ -54,28 +60,30 @@ static void scores_run(const struct head *h, const float *qkv, int64_t first, in
                      .b_stride = h->qkv_stride,
                      .factor = h->scale,
                      .out = scores,
-                     .out_stride = keys });
+                     .out_stride = padded(keys) });
 }
 
-/* scores -> probabilities of the first `visible` keys, zeros behind them; returns the log of
- * the sum. */
+/* Scores become probabilities of the first `visible` keys and zeros behind them; returns the
+ * log of the sum. Up to a multiple of the pad the future takes part with a score so low that
+ * its exponential, 2^-126, is lost in a sum that is at least 1. */
 static float softmax_row(float *restrict scores, int64_t visible, int64_t keys)
 {
-    float max = scores[0];
-#pragma omp simd reduction(max : max)
-    for (int64_t i = 1; i < visible; i++)
-        max = scores[i] > max ? scores[i] : max;
+    const int64_t count = padded(visible);
+    for (int64_t i = visible; i < count; i++)
+        scores[i] = -1e30f;
+    const float max = max_of(scores, count);
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < visible; i++) {
-        scores[i] = exp_vec(scores[i] - max);
-        sum += scores[i];
+    for (int64_t i = 0; i < count; i++) {
+        float e = exp_vec(scores[i] - max);
+        scores[i] = e;
+        sum += e;
     }
     const float factor = 1.0f / sum;
 #pragma omp simd
-    for (int64_t i = 0; i < visible; i++)
+    for (int64_t i = 0; i < count; i++)
         scores[i] *= factor;
-    memset(scores + visible, 0, (size_t)(keys - visible) * sizeof(float));
+    memset(scores + visible, 0, (size_t)(padded(keys) - visible) * sizeof(float));
     return logf(sum) + max;
 }
 
@@ -97,13 +105,13 @@ static void forward_head(void *context, int chunk, int thread)
         scores_run(&h, a->qkv, first, rows, keys, scores);
         for (int64_t i = 0; i < rows; i++)
             a->logsum[h.logsum_at + first + i] =
-                softmax_row(scores + i * keys, first + i + 1, keys);
+                softmax_row(scores + i * padded(keys), first + i + 1, keys);
         OP(gemm_run)
         (&(struct gemm){ .rows = rows,
                          .columns = h.head_width,
                          .inner = keys,
                          .a = scores,
-                         .a_stride = keys,
+                         .a_stride = padded(keys),
                          .b = v,
                          .b_stride = h.qkv_stride,
                          .factor = 1.0f,
@@ -135,13 +143,14 @@ static float dot(const float *a, const float *b, int64_t count)
 static void score_grad_row(float *restrict p, float *restrict dp, int64_t visible, int64_t keys,
                            float logsum, float delta, float scale)
 {
+    const int64_t count = padded(visible);
 #pragma omp simd
-    for (int64_t i = 0; i < visible; i++) {
+    for (int64_t i = 0; i < count; i++) {
         p[i] = exp_vec(p[i] - logsum);
         dp[i] = p[i] * (dp[i] - delta) * scale;
     }
-    memset(p + visible, 0, (size_t)(keys - visible) * sizeof(float));
-    memset(dp + visible, 0, (size_t)(keys - visible) * sizeof(float));
+    memset(p + visible, 0, (size_t)(padded(keys) - visible) * sizeof(float));
+    memset(dp + visible, 0, (size_t)(padded(keys) - visible) * sizeof(float));
 }
 
 struct backward {
@@ -168,10 +177,10 @@ static void block_grads(const struct kernels_attention_backward *a, const struct
                      .b_stride = h->qkv_stride,
                      .factor = 1.0f,
                      .out = dp,
-                     .out_stride = keys });
+                     .out_stride = padded(keys) });
     for (int64_t i = 0; i < rows; i++) {
         float delta = dot(out + i * h->out_stride, out_grad + i * h->out_stride, h->head_width);
-        score_grad_row(p + i * keys, dp + i * keys, first + i + 1, keys,
+        score_grad_row(p + i * padded(keys), dp + i * padded(keys), first + i + 1, keys,
                        a->logsum[h->logsum_at + first + i], delta, h->scale);
     }
 }
@@ -186,7 +195,7 @@ static void keys_grad(const struct head *h, const float *block, int64_t rows, in
                      .columns = h->head_width,
                      .inner = rows,
                      .a = block,
-                     .a_stride = keys,
+                     .a_stride = padded(keys),
                      .b = rows_in,
                      .b_stride = stride,
                      .factor = 1.0f,
@@ -205,7 +214,7 @@ static void backward_head(void *context, int chunk, int thread)
     const float *q = a->qkv + h.qkv_at;
     float *q_grad = a->qkv_grad + h.qkv_at;
     float *p = device_scratch(job->device, thread);
-    float *dp = p + ATTENTION_BLOCK * h.context;
+    float *dp = p + ATTENTION_BLOCK * padded(h.context);
     int64_t last = (h.context - 1) / ATTENTION_BLOCK * ATTENTION_BLOCK;
     for (int64_t first = last; first >= 0; first -= ATTENTION_BLOCK) {
         int64_t rows = min_i64(ATTENTION_BLOCK, h.context - first);
@@ -217,7 +226,7 @@ static void backward_head(void *context, int chunk, int thread)
                          .columns = h.head_width,
                          .inner = keys,
                          .a = dp,
-                         .a_stride = keys,
+                         .a_stride = padded(keys),
                          .b = q + a->width,
                          .b_stride = h.qkv_stride,
                          .factor = 1.0f,

@@ -12,16 +12,14 @@ static void row_run(const struct kernels_cross_entropy *a, int64_t row)
     int32_t target = a->targets[row];
     check(target >= 0);
     check(target < V);
-    float max = logits[0];
-#pragma omp simd reduction(max : max)
-    for (int64_t i = 1; i < V; i++)
-        max = logits[i] > max ? logits[i] : max;
+    const float max = max_of(logits, V);
     const float at_target = logits[target];
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < V; i++) {
-        logits[i] = exp_vec(logits[i] - max);
-        sum += logits[i];
+        float e = exp_vec(logits[i] - max);
+        logits[i] = e;
+        sum += e;
     }
     a->losses[row] = logf(sum) + max - at_target;
     const float factor = a->grad_scale / sum;

@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 64, LINE_FLOATS = ALIGNMENT / sizeof(float) };
+enum { ALIGNMENT = 64 };
 
 /* Zeroed memory whose size is rounded up to whole cache lines. */
 static void *alloc_lines(size_t bytes)
 {
-    if (bytes > SIZE_MAX / 2) return NULL;
+    if (bytes > PTRDIFF_MAX - ALIGNMENT) return NULL; /* no object is larger */
     size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (rounded == 0) rounded = ALIGNMENT;
     void *memory = aligned_alloc(ALIGNMENT, rounded);
@@ -46,8 +46,8 @@ enum err device_open(const struct kernels_options *options, struct kernels_devic
     struct kernels_device *device = calloc(1, sizeof(*device));
     if (device == NULL) return error_set(error, ERR_NO_MEMORY, "no memory for a device");
     device->options = *options;
-    int64_t scores = 2 * ATTENTION_BLOCK * options->context + ATTENTION_BLOCK;
-    device->thread_scratch_count = (scores + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
+    int64_t keys = div_ceil(options->context, ATTENTION_PAD) * ATTENTION_PAD;
+    device->thread_scratch_count = 2 * ATTENTION_BLOCK * keys;
     device->thread_scratch = alloc_lines((size_t)options->threads *
                                          (size_t)device->thread_scratch_count * sizeof(float));
     device->partials = alloc_lines(PARTIALS_MAX * 2 * (size_t)options->width * sizeof(float));

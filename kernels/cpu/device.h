@@ -10,7 +10,8 @@
 #include "kernels/kernels.h"
 
 enum {
-    ATTENTION_BLOCK = 64,  /* rows of scores that one step of attention holds */
+    ATTENTION_BLOCK = 32,  /* rows of scores that one step of attention holds */
+    ATTENTION_PAD = 16,    /* a row of them is padded to a multiple of a vector */
     PARTIALS_MAX = 32,     /* partial sums that layernorm's weight gradients are made of */
     SUM_CHUNKS_MAX = 4096, /* partial sums that a sum of squares is made of */
     ELEMENTS_PER_CHUNK = 16384

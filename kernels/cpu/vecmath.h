@@ -1,5 +1,5 @@
 /*
- * vecmath.h - an exponential that the compiler can put into a vector loop.
+ * vecmath.h - an exponential and a maximum that the compilers can put into vector loops.
  */
 #ifndef KERNELS_CPU_VECMATH_H
 #define KERNELS_CPU_VECMATH_H
@@ -58,6 +58,27 @@ static inline float exp_in_range(float x)
 static inline float exp_vec(float x)
 {
     return exp_in_range(clamp_magnitude(x, BITS_OF_87)) + (x - x);
+}
+
+/* Bits of a float such that integers compare as the floats do; its own inverse. */
+static inline int32_t ordered_bits(int32_t bits)
+{
+    return bits ^ (int32_t)((uint32_t)(bits >> 31) >> 1);
+}
+
+/* The largest of count >= 1 values; of a NaN among them nothing is promised. Compares integers,
+ * since clang 14 makes no vector loop of a float maximum. */
+static inline float max_of(const float *values, int64_t count)
+{
+    int32_t best = INT32_MIN;
+#pragma omp simd reduction(max : best)
+    for (int64_t i = 0; i < count; i++) {
+        const union float_bits x = { .value = values[i] };
+        const int32_t order = ordered_bits((int32_t)x.bits);
+        best = order > best ? order : best;
+    }
+    const union float_bits result = { .bits = (uint32_t)ordered_bits(best) };
+    return result.value;
 }
 
 #endif
