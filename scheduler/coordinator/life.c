@@ -210,6 +210,15 @@ static bool everybody_left(const struct coordinator *life)
     return true;
 }
 
+static void send_home(struct coordinator *life, uint32_t worker)
+{
+    struct error error;
+    if (outbox_shutdown(&life->outbox, worker, core_epoch(life->core), "the campaign is over",
+                        &error) != ERR_OK)
+        log_line(LOG_LEVEL_WARN, "worker=%u cannot be told to leave: %s", worker, error.text);
+}
+
+/* What comes while everybody leaves. A worker that only joins now is sent home at once. */
 static void part_from(struct coordinator *life, uint32_t worker, size_t bytes)
 {
     struct intake intake;
@@ -220,10 +229,8 @@ static void part_from(struct coordinator *life, uint32_t worker, size_t bytes)
     if (intake.kind == INTAKE_GOODBYE) {
         life->standings[worker] = STANDING_LEFT;
     } else if (intake.kind == INTAKE_HELLO || intake.kind == INTAKE_UNFIT) {
-        enum err rc = outbox_welcome(&life->outbox, worker, core_epoch(life->core),
-                                     life->state_dir, core_campaign(life->core)->heartbeat_ns,
-                                     "the campaign is over", &error);
-        if (rc == ERR_OK) life->standings[worker] = STANDING_LEFT;
+        life->standings[worker] = STANDING_LEAVING;
+        send_home(life, worker);
     }
     intake_drop(&intake);
 }
@@ -233,12 +240,10 @@ static void farewell(struct coordinator *life)
 {
     struct error error;
     for (uint32_t worker = 1; worker <= life->workers; worker++) {
-        if (life->standings[worker] != STANDING_WELCOME) continue;
-        life->standings[worker] = STANDING_LEAVING;
-        if (outbox_shutdown(&life->outbox, worker, core_epoch(life->core),
-                            "the campaign is over", &error) != ERR_OK)
-            log_line(LOG_LEVEL_WARN, "worker=%u cannot be told to leave: %s", worker,
-                     error.text);
+        /* Who said goodbye by itself still waits for this word. */
+        if (life->standings[worker] != STANDING_UNKNOWN) send_home(life, worker);
+        if (life->standings[worker] == STANDING_WELCOME)
+            life->standings[worker] = STANDING_LEAVING;
     }
     int64_t until_ns = clock_boot_ns() + FAREWELL_NS;
     while (!everybody_left(life) && clock_boot_ns() < until_ns) {

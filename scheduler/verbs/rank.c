@@ -1,10 +1,10 @@
 /* rank.c - see rank.h. */
 #include "scheduler/verbs/rank.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "proto/base/log.h"
 #include "proto/base/text.h"
@@ -13,6 +13,9 @@
 #include "scheduler/coordinator/loop.h"
 #include "worker/agent/agent.h"
 #include "worker/spawn/launcher.h"
+
+/* A launcher without trainers ends at once; this is for one that hangs. */
+#define LAUNCHER_WAIT_NS (2 * NS_PER_S)
 
 /* Variables that say the same thing, the most specific first. Slurm's count only where PMIx is
  * there: without it, srun's ranks do not know each other. */
@@ -87,7 +90,41 @@ static int run_coordinator(const struct rank_place *place, const struct rank_opt
     coordinator_close(coordinator, status);
     fflush(NULL);
     /* Leaving MPI together waits for every rank; one that is stuck would keep us for ever. */
-    if (!all_left) link_mpi_abandon(status);
+    if (!all_left) _exit(status);
     link_mpi_close(&link);
     return status;
+}
+
+/* The launcher is forked first: forking after MPI has started is not safe everywhere. */
+static int run_agent(const struct rank_place *place, const struct rank_options *options)
+{
+    struct launcher launcher;
+    struct link link;
+    struct link_mpi_place slot;
+    struct error error;
+    char who[NAME_MAX_BYTES];
+    struct writer writer = writer_of(who, sizeof who);
+    writer_format(&writer, "agent %u", place->rank);
+    log_setup(log_level_of(getenv("PENSTOCK_LOG"), LOG_LEVEL_INFO), who);
+    memset(&launcher, 0, sizeof launcher);
+    if (launcher_start(&launcher, &error) != ERR_OK) return cli_fail(&error);
+    if (link_mpi_open(&link, &slot, &error) != ERR_OK) {
+        launcher_stop(&launcher, LAUNCHER_WAIT_NS);
+        return cli_fail(&error);
+    }
+    struct agent_options settings = { .link = &link,
+                                      .launcher = &launcher,
+                                      .slot = slot.slot,
+                                      .slot_count = slot.slot_count,
+                                      .trainer_path = options->trainer };
+    int status = agent_main(&settings);
+    launcher_stop(&launcher, LAUNCHER_WAIT_NS);
+    if (status != 0) _exit(status);
+    link_mpi_close(&link);
+    return status;
+}
+
+int rank_run(const struct rank_place *place, const struct rank_options *options)
+{
+    return place->rank == 0 ? run_coordinator(place, options) : run_agent(place, options);
 }
