@@ -11,16 +11,19 @@
 #ifndef SCHEDULER_LEDGER_VERIFY_H
 #define SCHEDULER_LEDGER_VERIFY_H
 
+#include "scheduler/ledger/audit.h"
 #include "scheduler/ledger/ledger.h"
 
 struct verify_report {
-    struct ledger_head head;
-    int64_t tail_bytes; /* of an unfinished tail: normal while a writer runs or after a crash */
-    bool acknowledged;  /* the lock file's head was there to be compared, and is part of this */
-    uint32_t runs, attempts;
-    int64_t approved_micros, released_micros, reserved_micros, spent_micros;
-    int64_t bad_offset; /* on ERR_DAMAGED: of the frame that broke a rule; -1 = not one frame */
-    uint64_t bad_seq;   /* ... and its number; 0 = the frame could not be read */
+    struct ledger_head head; /* of what is good */
+    int64_t
+        tail_bytes;    /* of an unfinished tail: normal while a writer runs, or after a crash */
+    bool acknowledged; /* the lock file's head was there, and is part of this ledger */
+    uint64_t
+        prefixes_checked; /* records after which core_check ran: all, but for huge campaigns */
+    struct audit_totals totals; /* by the audit */
+    int64_t bad_offset;         /* on ERR_DAMAGED: where the first bad frame begins; else -1 */
+    uint64_t bad_seq;           /* ... and its number, by counting */
 };
 
 /* Checks the ledger of the state directory `dir`. ERR_DAMAGED with the first violation, its
