@@ -18,8 +18,10 @@ enum err reader_fail(const struct reader *reader, uint32_t line, const char *key
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return error_set(reader->error, ERR_INPUT, "%s:%u: %s%s%s", reader->file, line, key,
-                     key[0] ? ": " : "", text);
+    error_set(reader->error, ERR_INPUT, "%s:%u: %s%s%s", reader->file, line, key,
+              key[0] ? ": " : "", text);
+    error_flatten(reader->error);
+    return ERR_INPUT;
 }
 
 /* ---- words ----------------------------------------------------------------------------------

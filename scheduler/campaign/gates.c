@@ -245,7 +245,7 @@ static enum err rules_read(const struct reader *reader, const struct entry *item
 {
     if (!read->rule == !read->rules)
         return reader_fail(reader, item->line, "gates.rule",
-                           "a gate needs either `rule:` or a list of `rules:`");
+                           "a gate needs `rule:` or a list of `rules:`, and not both");
     if (read->rule) {
         gate->rule_count = 1;
         return rule_read(reader, read->rule, &gate->rules[0]);

@@ -16,6 +16,7 @@ struct parse {
     uint32_t depth, nodes;
     struct node *root;
     bool done;
+    struct text yaml;
 };
 
 const char *node_kind_name(enum node_kind kind)
@@ -54,6 +55,13 @@ void tree_add(struct arena *arena, struct node *to, struct text key, uint32_t li
         to->first = entry;
     to->last = entry;
     to->count++;
+}
+
+void error_flatten(struct error *error)
+{
+    if (!error) return;
+    for (char *c = error->text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7F) *c = '?';
 }
 
 static uint32_t line_of(yaml_mark_t mark)
@@ -106,10 +114,13 @@ static enum err take_key(struct parse *parse, struct text key, uint32_t line)
     if (open->count >= MAP_KEYS_MAX)
         return refuse(parse, line, "too many keys in one map; at most 500 are read");
     const struct entry *first = tree_find(open, key.data);
-    if (first)
-        return error_set(parse->error, ERR_INPUT,
-                         "%s:%u: %s: given twice, first on line %u; keep one of them",
-                         parse->file, line, key.data, first->line);
+    if (first) {
+        enum err rc = error_set(parse->error, ERR_INPUT,
+                                "%s:%u: %s: given twice, first on line %u; keep one of them",
+                                parse->file, line, key.data, first->line);
+        error_flatten(parse->error);
+        return rc;
+    }
     parse->key[top] = key;
     parse->key_line[top] = line;
     parse->has_key[top] = true;
@@ -191,15 +202,25 @@ static enum err on_event(struct parse *parse, const yaml_event_t *event)
     unreachable("YAML event");
 }
 
+/* libyaml reads ahead, so for bad bytes it knows the place in the file but not the line. */
+static uint32_t line_at(struct text yaml, size_t offset)
+{
+    uint32_t line = 1;
+    for (size_t i = 0; i < offset && i < yaml.len; i++)
+        if (yaml.data[i] == '\n') line++;
+    return line;
+}
+
 static enum err syntax_error(struct parse *parse, const yaml_parser_t *parser)
 {
     if (parser->error == YAML_MEMORY_ERROR)
         return error_set(parse->error, ERR_NO_MEMORY, "%s: out of memory", parse->file);
     const char *what = parser->problem ? parser->problem : "cannot be read";
     if (parser->error == YAML_READER_ERROR)
-        return error_set(parse->error, ERR_INPUT,
-                         "%s:%u: not UTF-8 text (%s at byte %zu); save it as plain UTF-8",
-                         parse->file, line_of(parser->mark), what, parser->problem_offset);
+        return error_set(
+            parse->error, ERR_INPUT,
+            "%s:%u: not plain text (%s); save it as UTF-8 without control characters",
+            parse->file, line_at(parse->yaml, parser->problem_offset), what);
     return error_set(parse->error, ERR_INPUT,
                      "%s:%u: not valid YAML: %s%s%s; check indentation, colons and quotes here",
                      parse->file, line_of(parser->problem_mark), what,
@@ -209,7 +230,7 @@ static enum err syntax_error(struct parse *parse, const yaml_parser_t *parser)
 enum err tree_parse(struct arena *arena, const char *file, struct text yaml,
                     const struct node **root, struct error *error)
 {
-    struct parse parse = { .arena = arena, .file = file, .error = error };
+    struct parse parse = { .arena = arena, .file = file, .error = error, .yaml = yaml };
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser))
         return error_set(error, ERR_NO_MEMORY, "%s: out of memory", file);

@@ -48,6 +48,9 @@ struct node *tree_map(struct arena *arena, uint32_t line);
 void tree_add(struct arena *arena, struct node *to, struct text key, uint32_t line,
               const struct node *value);
 
+/* Makes one printable line of an error's text, whatever the file held. */
+void error_flatten(struct error *error);
+
 /* "a map", "a list", "a single value": for messages. */
 const char *node_kind_name(enum node_kind kind);
 
