@@ -7,8 +7,6 @@
 
 #include "scheduler/campaign/internal.h"
 
-#define MONEY_MAX_MICROS (INT64_C(1000000000) * INT64_C(1000000))
-
 struct top {
     char name[NAME_MAX_BYTES];
     int64_t budget_micros;
@@ -50,8 +48,7 @@ void campaign_each_key(key_fn take, void *context)
     runs_each_key(take, context);
 }
 
-/* ---- the file -------------------------------------------------------------------------------
- */
+/* ---- the file ------------------------------------------------------------------------ */
 
 static enum err file_text(struct arena *arena, const char *path, struct text *text,
                           struct error *error)
@@ -94,8 +91,7 @@ static enum err folder_of(struct arena *arena, const char *path, const char **fo
                      "%s:1: the folder's name is not UTF-8; rename it or move the file", path);
 }
 
-/* ---- runs -----------------------------------------------------------------------------------
- */
+/* ---- runs ---------------------------------------------------------------------------- */
 
 /* Runs as they are read: chunks, because a sweep tells its number only by being expanded. */
 struct run_list {
@@ -185,8 +181,7 @@ static enum err runs_read(struct loader *loader, const struct top *top)
                        "the campaign has no runs; add `runs:` or a `sweep:`");
 }
 
-/* ---- all of it ------------------------------------------------------------------------------
- */
+/* ---- all of it ----------------------------------------------------------------------- */
 
 /* In the order in which later parts refer to earlier ones. */
 static enum err read_all(struct loader *loader, const struct node *root)

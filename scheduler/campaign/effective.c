@@ -9,8 +9,7 @@
 #include "proto/base/money.h"
 #include "scheduler/campaign/internal.h"
 
-/* ---- text -----------------------------------------------------------------------------------
- */
+/* ---- text ---------------------------------------------------------------------------- */
 
 /* Decodes one code point; 0 bytes when it is not valid UTF-8. */
 static size_t utf8_decode(const unsigned char *bytes, uint32_t *code)
@@ -85,8 +84,7 @@ static void money_line(struct writer *writer, const char *before, int64_t micros
     writer_string(writer, after);
 }
 
-/* ---- the campaign's own part ----------------------------------------------------------------
- */
+/* ---- the campaign's own part --------------------------------------------------------- */
 
 static void head_write(struct writer *writer, const struct campaign_spec *spec)
 {
@@ -112,8 +110,7 @@ static void head_write(struct writer *writer, const struct campaign_spec *spec)
     }
 }
 
-/* ---- runs -----------------------------------------------------------------------------------
- */
+/* ---- runs ---------------------------------------------------------------------------- */
 
 static void run_gates_write(struct writer *writer, const struct campaign *campaign,
                             const struct run_spec *run)

@@ -24,8 +24,7 @@ enum err reader_fail(const struct reader *reader, uint32_t line, const char *key
     return ERR_INPUT;
 }
 
-/* ---- words ----------------------------------------------------------------------------------
- */
+/* ---- words --------------------------------------------------------------------------- */
 
 /* Edits (insert, delete, replace, swap of neighbours) from a to b; both are short. */
 static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
@@ -119,8 +118,7 @@ enum err word_read(const struct reader *reader, const char *key, const struct en
                        entry->value->text.data, list);
 }
 
-/* ---- one value ------------------------------------------------------------------------------
- */
+/* ---- one value ----------------------------------------------------------------------- */
 
 static void write_value(struct writer *writer, const struct field *row, int64_t value,
                         const char *currency)
@@ -274,8 +272,7 @@ enum err field_read(const struct reader *reader, const struct field *row, const 
     return ERR_OK;
 }
 
-/* ---- maps -----------------------------------------------------------------------------------
- */
+/* ---- maps ---------------------------------------------------------------------------- */
 
 static const struct field *row_named(const struct fields *fields, struct text key)
 {

@@ -10,8 +10,6 @@
 #include "scheduler/campaign/internal.h"
 #include "scheduler/campaign/units.h"
 
-#define STEP_MAX (INT64_C(1) << 53)
-
 struct gate_read {
     char name[NAME_MAX_BYTES];
     struct entry *at, *rule, *rules, *owner, *releases;
@@ -29,8 +27,7 @@ static const struct field gate_rows[] = {
 };
 static const struct fields gate_fields = { "gates.", gate_rows, ARRAY_COUNT(gate_rows) };
 
-/* ---- when -----------------------------------------------------------------------------------
- */
+/* ---- when ---------------------------------------------------------------------------- */
 
 struct schedule {
     bool by_tokens;
@@ -142,8 +139,7 @@ static enum err at_read(const struct reader *reader, const struct entry *entry,
     return points_read(reader, "gates.at.tokens", read.tokens, schedule);
 }
 
-/* ---- rules ----------------------------------------------------------------------------------
- */
+/* ---- rules --------------------------------------------------------------------------- */
 
 #define RULE(member) offsetof(struct gate_rule_spec, member)
 #define LOSS_BOUND_MICRO (INT64_C(1000000) * INT64_C(1000000)) /* a million nats */
@@ -214,7 +210,7 @@ static enum err rule_read(const struct reader *reader, const struct entry *entry
                           struct gate_rule_spec *rule)
 {
     static const char key[] = "gates.rule";
-    const struct rule_form *form;
+    const struct rule_form *form = NULL;
     const struct node *node = entry->value;
     if (node->kind == NODE_SCALAR) {
         enum err rc = rule_form_named(reader, key, entry->line, node->text, &form);
@@ -267,8 +263,7 @@ static enum err rules_read(const struct reader *reader, const struct entry *item
     return ERR_OK;
 }
 
-/* ---- gates ----------------------------------------------------------------------------------
- */
+/* ---- gates --------------------------------------------------------------------------- */
 
 static enum err releases_read(const struct reader *reader, const struct entry *entry,
                               int64_t *ppm)
@@ -358,8 +353,7 @@ enum err gates_read(struct loader *loader, const struct entry *gates)
     return ERR_OK;
 }
 
-/* ---- a run's points and tranches ------------------------------------------------------------
- */
+/* ---- a run's points and tranches ----------------------------------------------------- */
 
 /* Where a run's gate points come from while they are sorted. */
 struct placed_point {
@@ -476,8 +470,7 @@ enum err gates_assign(const struct loader *loader, const struct entry *run,
     return split_budget(loader, run, all, spec);
 }
 
-/* ---- writing --------------------------------------------------------------------------------
- */
+/* ---- writing ------------------------------------------------------------------------- */
 
 static void rule_write(struct writer *writer, const struct gate_rule_spec *rule)
 {
@@ -518,8 +511,7 @@ void gates_write(struct writer *writer, const struct campaign *campaign)
         gate_write(writer, campaign, &campaign->named_gates[i]);
 }
 
-/* ---- keys -----------------------------------------------------------------------------------
- */
+/* ---- keys ---------------------------------------------------------------------------- */
 
 void gates_each_key(key_fn take, void *context)
 {

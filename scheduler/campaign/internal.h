@@ -20,6 +20,10 @@
 #include "scheduler/campaign/fields.h"
 #include "scheduler/campaign/sweep.h"
 
+/* The largest amount, a thousand million units, and the largest step or number of tokens. */
+#define MONEY_MAX_MICROS INT64_C(1000000000000000)
+#define STEP_MAX (INT64_C(1) << 53)
+
 /* The times that agents keep for each trainer, and the campaign's own. */
 struct timing {
     int64_t heartbeat_ns, lease_ns, stop_grace_ns, worker_timeout_ns;
@@ -48,7 +52,7 @@ must_use enum err name_lookup(const struct reader *reader, const char *key,
 must_use enum err name_read(const struct reader *reader, const char *key,
                             const struct entry *entry, char *to);
 
-/* ---- policy_keys.c ---- */
+/* ---- policy_keys.c ------------------------------------------------------------------- */
 
 must_use enum err currency_read(struct loader *loader, const struct node *root);
 must_use enum err tiers_read(struct loader *loader, const struct entry *tiers,
@@ -64,7 +68,7 @@ void placement_write(struct writer *writer, const struct campaign *campaign);
 void timing_write(struct writer *writer, const struct campaign *campaign);
 void guards_write(struct writer *writer, const struct campaign *campaign);
 
-/* ---- gates.c ---- */
+/* ---- gates.c ------------------------------------------------------------------------- */
 
 must_use enum err gates_read(struct loader *loader, const struct entry *gates);
 
@@ -75,13 +79,13 @@ must_use enum err gates_assign(const struct loader *loader, const struct entry *
                                struct run_spec *spec);
 void gates_write(struct writer *writer, const struct campaign *campaign);
 
-/* ---- runbook.c ---- */
+/* ---- runbook.c ----------------------------------------------------------------------- */
 
 must_use enum err runbook_read(struct loader *loader, const struct entry *runbook,
                                bool with_defaults);
 void runbook_write(struct writer *writer, const struct campaign *campaign);
 
-/* ---- trainer_keys.c ---- */
+/* ---- trainer_keys.c ------------------------------------------------------------------ */
 
 /* Fills launch->argv with the built-in trainer's command line. */
 must_use enum err trainer_read(const struct loader *loader, const struct entry *model,
@@ -92,13 +96,13 @@ must_use enum err trainer_read(const struct loader *loader, const struct entry *
 /* Writes `model:`, `train:` and `data:` back from a command line that trainer_read made. */
 void trainer_write(struct writer *writer, const struct launch *launch);
 
-/* ---- runs.c ---- */
+/* ---- runs.c -------------------------------------------------------------------------- */
 
 /* Reads one merged map into *spec and *launch. */
 must_use enum err run_read(const struct loader *loader, const struct entry *run,
                            struct run_spec *spec, struct launch *launch);
 
-/* ---- effective.c ---- */
+/* ---- effective.c --------------------------------------------------------------------- */
 
 /* Writes `text` as a double-quoted YAML scalar. */
 void quoted_write(struct writer *writer, const char *text);
@@ -106,7 +110,7 @@ void quoted_write(struct writer *writer, const char *text);
 /* Is `text` valid UTF-8? */
 bool utf8_valid(const char *text);
 
-/* ---- keys, for the test of the reference file ---- */
+/* ---- keys, for the test of the reference file ---------------------------------------- */
 
 typedef void (*key_fn)(void *context, const char *key);
 

@@ -5,12 +5,8 @@
 #include "scheduler/campaign/units.h"
 
 #define DAY_NS (24 * NS_PER_HOUR)
-#define MONEY_MAX_MICROS                                                                       \
-    (INT64_C(1000000000) * INT64_C(1000000)) /* a thousand million units                       \
-                                              */
 
-/* ---- names ----------------------------------------------------------------------------------
- */
+/* ---- names --------------------------------------------------------------------------- */
 
 enum err name_lookup(const struct reader *reader, const char *key, const struct entry *entry,
                      const char *where, const char *names, size_t count, size_t stride_bytes,
@@ -58,8 +54,7 @@ enum err owner_lookup(const struct loader *loader, const char *key, const struct
                        spec->owner_count, sizeof spec->owners[0], index);
 }
 
-/* ---- money ----------------------------------------------------------------------------------
- */
+/* ---- money --------------------------------------------------------------------------- */
 
 enum err currency_read(struct loader *loader, const struct node *root)
 {
@@ -172,8 +167,7 @@ enum err prices_read(struct loader *loader, const struct entry *prices)
     return ERR_OK;
 }
 
-/* ---- owners ---------------------------------------------------------------------------------
- */
+/* ---- owners -------------------------------------------------------------------------- */
 
 struct owner_read {
     char name[NAME_MAX_BYTES];
@@ -234,8 +228,7 @@ enum err owners_read(struct loader *loader, const struct entry *owners)
     return ERR_OK;
 }
 
-/* ---- placement and timing -------------------------------------------------------------------
- */
+/* ---- placement and timing ------------------------------------------------------------ */
 
 struct placement_read {
     struct entry *policy;
@@ -369,8 +362,7 @@ void timing_write(struct writer *writer, const struct campaign *campaign)
     fields_write(writer, &timing_fields, &t, 2, spec->currency);
 }
 
-/* ---- guardrails -----------------------------------------------------------------------------
- */
+/* ---- guardrails ---------------------------------------------------------------------- */
 
 struct guard_read {
     struct guard_spec spec;
@@ -583,8 +575,7 @@ void guards_write(struct writer *writer, const struct campaign *campaign)
     }
 }
 
-/* ---- keys -----------------------------------------------------------------------------------
- */
+/* ---- keys ---------------------------------------------------------------------------- */
 
 void policy_each_key(key_fn take, void *context)
 {

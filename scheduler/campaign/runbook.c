@@ -111,8 +111,7 @@ static const struct field row_rows[] = {
 };
 static const struct fields row_fields = { "runbook.", row_rows, ARRAY_COUNT(row_rows) };
 
-/* ---- steps ----------------------------------------------------------------------------------
- */
+/* ---- steps --------------------------------------------------------------------------- */
 
 static enum err action_named(const struct reader *reader, uint32_t line, struct text word,
                              enum runbook_action *action)
@@ -179,8 +178,7 @@ static enum err steps_read(const struct reader *reader, const struct entry *entr
     return ERR_OK;
 }
 
-/* ---- rows -----------------------------------------------------------------------------------
- */
+/* ---- rows ---------------------------------------------------------------------------- */
 
 static enum err match_read(const struct reader *reader, const struct entry *entry, char *to)
 {
@@ -248,8 +246,7 @@ enum err runbook_read(struct loader *loader, const struct entry *runbook, bool w
     return ERR_OK;
 }
 
-/* ---- writing --------------------------------------------------------------------------------
- */
+/* ---- writing ------------------------------------------------------------------------- */
 
 static void row_write(struct writer *writer, const struct runbook_row *row)
 {
@@ -286,8 +283,7 @@ void runbook_write(struct writer *writer, const struct campaign *campaign)
         row_write(writer, &campaign->spec.runbook[i]);
 }
 
-/* ---- keys -----------------------------------------------------------------------------------
- */
+/* ---- keys ---------------------------------------------------------------------------- */
 
 void runbook_each_key(key_fn take, void *context)
 {

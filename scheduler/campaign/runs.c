@@ -17,9 +17,6 @@ enum {
     FILE_NAME_BYTES_MAX = 4096
 };
 
-#define STEP_MAX (INT64_C(1) << 53)
-#define MONEY_MAX_MICROS (INT64_C(1000000000) * INT64_C(1000000))
-
 struct run_keys {
     char name[NAME_MAX_BYTES], team[NAME_MAX_BYTES];
     uint32_t ranks, threads;
@@ -53,8 +50,7 @@ static const struct field run_rows[] = {
 };
 static const struct fields run_fields = { "", run_rows, ARRAY_COUNT(run_rows) };
 
-/* ---- files and text -------------------------------------------------------------------------
- */
+/* ---- files and text ------------------------------------------------------------------ */
 
 /* A file name as the campaign means it: absolute, or relative to the campaign file's folder. */
 static enum err file_name_read(const struct loader *loader, const char *key,
@@ -196,8 +192,7 @@ static enum err launch_read(const struct loader *loader, const struct entry *run
     return rc;
 }
 
-/* ---- what the core is told ------------------------------------------------------------------
- */
+/* ---- what the core is told ----------------------------------------------------------- */
 
 static enum err trainer_choice(const struct reader *reader, const struct entry *run,
                                const struct run_keys *keys)

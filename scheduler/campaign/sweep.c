@@ -9,8 +9,7 @@
 
 enum { GRID_KEYS_MAX = 8 };
 
-/* ---- merging --------------------------------------------------------------------------------
- */
+/* ---- merging ------------------------------------------------------------------------- */
 
 static bool is_map(const struct node *node)
 {
@@ -78,8 +77,7 @@ static const struct node *defaults_for(struct arena *arena, const struct entry *
     return defaults->value;
 }
 
-/* ---- grids ----------------------------------------------------------------------------------
- */
+/* ---- grids --------------------------------------------------------------------------- */
 
 struct grid_key {
     const char *path;         /* "train.lr" */
@@ -241,7 +239,7 @@ static const struct node *one_value(struct arena *arena, const struct grid_key *
 static enum err combination_map(const struct grid *grid, const struct node **map)
 {
     struct arena *arena = grid->reader->arena;
-    const struct node *name;
+    const struct node *name = NULL;
     struct node *named = tree_map(arena, grid->name->line);
     enum err rc = combination_name(grid, &name);
     if (rc != ERR_OK) return rc;
@@ -263,8 +261,7 @@ static bool advance(struct grid *grid)
     return false;
 }
 
-/* ---- the runs of a file ---------------------------------------------------------------------
- */
+/* ---- the runs of a file -------------------------------------------------------------- */
 
 struct expansion {
     const struct reader *reader;
@@ -295,7 +292,7 @@ static enum err sweep_expand(struct expansion *expansion, const struct entry *sw
     if (rc != ERR_OK) return rc;
     const struct node *common = without(arena, sweep->value, own_keys, ARRAY_COUNT(own_keys));
     do {
-        const struct node *values;
+        const struct node *values = NULL;
         if ((rc = combination_map(&grid, &values)) != ERR_OK) return rc;
         rc = give(expansion, merge(arena, common, values, true), sweep->line);
         if (rc != ERR_OK) return rc;
