@@ -238,7 +238,10 @@ static enum err take_body(struct intake *intake, const struct core *core, uint32
     const to_coordinator *message = intake->message;
     if (message->body_case == PENSTOCK__WIRE__TO_COORDINATOR__BODY_HELLO)
         return take_hello(intake, core, worker, error);
-    if (message->epoch != core_epoch(core))
+    /* Who is sent home before it was welcomed knows no epoch. */
+    bool early_goodbye = message->epoch == 0 &&
+                         message->body_case == PENSTOCK__WIRE__TO_COORDINATOR__BODY_GOODBYE;
+    if (message->epoch != core_epoch(core) && !early_goodbye)
         return error_set(error, ERR_INPUT, "a message of epoch %llu, now is %llu",
                          (unsigned long long)message->epoch,
                          (unsigned long long)core_epoch(core));
