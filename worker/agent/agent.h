@@ -27,7 +27,7 @@ struct agent_options {
     const char *host;          /* NULL: the host's name */
     const char *trainer_path;  /* penstock-train; NULL: beside this program, else in PATH */
     int64_t probe_timeout_ns;  /* for measuring the slot; 0: 60 s */
-    bool keep_signals;         /* true: leaves signals and the parent's death alone, for tests */
+    bool keep_signals; /* true: leaves signals and the parent's death alone, for tests */
 };
 
 struct agent;

@@ -1,0 +1,302 @@
+#include "worker/agent/reduce.h"
+
+#include <inttypes.h>
+#include <mpi.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "proto/base/hash.h"
+#include "proto/base/log.h"
+#include "proto/wire/gang_shm.h"
+#include "worker/spawn/process.h"
+
+#define LOOK_NS (50 * NS_PER_MS) /* how soon a stop is noticed while there is no request */
+#define GATHER_SPIN_NS                                                                         \
+    (30 * NS_PER_US) /* members of one step come together within this, or not soon */
+#define GATHER_NAP_NS (100 * NS_PER_US)
+#define REDUCE_SPIN_NS (100 * NS_PER_MS) /* nobody is missing: worth a core for a moment */
+#define REDUCE_NAP_NS (50 * NS_PER_US)
+#define STOP_WAIT_NS (200 * NS_PER_MS)
+
+enum { TAG_BASE = 1 << 16, TAG_SPAN = 1 << 29, COUNT_MAX = 1 << 30 };
+
+struct reduce {
+    pthread_t thread;
+    atomic_bool stop;      /* the agent's word: end as soon as you can */
+    atomic_bool ended;     /* the thread's: it will touch nothing any more */
+    atomic_bool abandoned; /* a collective is still open: the memory stays */
+    atomic_bool waiting;
+    atomic_uint_fast64_t done_count;
+    atomic_int_fast64_t call_off_ns;
+    struct gang_shm shm;
+    MPI_Comm comm;
+    uint64_t key;
+    size_t gang_count;
+    uint32_t member;
+    int gang[];
+};
+
+static void nap(int64_t ns)
+{
+    nanosleep(&(struct timespec){ .tv_nsec = (long)ns }, NULL);
+}
+
+static bool is_called_off(struct reduce *reduce)
+{
+    return atomic_load(&reduce->stop) || boot_clock_ns() >= atomic_load(&reduce->call_off_ns);
+}
+
+/* Waits for one request: spins a moment, then sleeps between looks. False when called off first; the
+ * request is then still open. */
+static bool finish_request(struct reduce *reduce, MPI_Request *request, int64_t spin_ns,
+                           int64_t nap_ns)
+{
+    int64_t spin_until_ns = boot_clock_ns() + spin_ns;
+    for (uint32_t looks = 1;; looks++) {
+        int done = 0;
+        if (MPI_Test(request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
+        if (done) return true;
+        if (looks % 16 != 0) {
+            sched_yield();
+            continue;
+        }
+        if (is_called_off(reduce)) return false;
+        if (boot_clock_ns() >= spin_until_ns) nap(nap_ns);
+    }
+}
+
+/* ---- gathering, once per attempt, point to point: it can be called off at any time ---- */
+
+static int tag_of(const struct reduce *reduce)
+{
+    return TAG_BASE + (int)(hash_mix(0, reduce->key) % TAG_SPAN);
+}
+
+static bool exchange(struct reduce *reduce, bool sends, int rank, uint64_t *key)
+{
+    MPI_Request request;
+    int code =
+        sends ? MPI_Isend(key, 1, MPI_UINT64_T, rank, tag_of(reduce), MPI_COMM_WORLD, &request)
+              : MPI_Irecv(key, 1, MPI_UINT64_T, rank, tag_of(reduce), MPI_COMM_WORLD, &request);
+    if (code != MPI_SUCCESS) return false;
+    if (finish_request(reduce, &request, 0, NS_PER_MS)) return true;
+    if (request == MPI_REQUEST_NULL) return false;
+    MPI_Cancel(&request);
+    int done = 0;
+    MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+    if (!done) atomic_store(&reduce->abandoned, true); /* its word stays, too */
+    return false;
+}
+
+/* Everybody tells member 0 that it is there, and hears from it when all are. */
+static bool gather(struct reduce *reduce, uint64_t *words)
+{
+    bool all = true;
+    if (reduce->member > 0) {
+        words[0] = reduce->key;
+        return exchange(reduce, true, reduce->gang[0], &words[0]) &&
+               exchange(reduce, false, reduce->gang[0], &words[1]) && words[1] == reduce->key;
+    }
+    for (size_t i = 1; all && i < reduce->gang_count; i++)
+        all = exchange(reduce, false, reduce->gang[i], &words[0]) && words[0] == reduce->key;
+    words[1] = reduce->key;
+    for (size_t i = 1; all && i < reduce->gang_count; i++)
+        all = exchange(reduce, true, reduce->gang[i], &words[1]);
+    return all;
+}
+
+static bool make_communicator(struct reduce *reduce)
+{
+    MPI_Group world, group;
+    MPI_Comm_group(MPI_COMM_WORLD, &world);
+    MPI_Group_incl(world, (int)reduce->gang_count, reduce->gang, &group);
+    int code = MPI_Comm_create_group(MPI_COMM_WORLD, group, tag_of(reduce), &reduce->comm);
+    MPI_Group_free(&group);
+    MPI_Group_free(&world);
+    if (code != MPI_SUCCESS) return false;
+    MPI_Comm_set_errhandler(reduce->comm, MPI_ERRORS_RETURN);
+    return true;
+}
+
+/* ---- one reduction ---- */
+
+struct operation {
+    MPI_Datatype type;
+    MPI_Op op;
+};
+
+static struct operation operation_of(enum gang_shm_op op)
+{
+    switch (op) {
+    case GANG_SHM_SUM_F32: return (struct operation){ MPI_FLOAT, MPI_SUM };
+    case GANG_SHM_SUM_F64: return (struct operation){ MPI_DOUBLE, MPI_SUM };
+    case GANG_SHM_MAX_I64: return (struct operation){ MPI_INT64_T, MPI_MAX };
+    case GANG_SHM_OP_END: break;
+    }
+    unreachable("reduction"); /* gang_shm_next has checked it */
+}
+
+static bool collect(struct reduce *reduce, MPI_Request *request, int code, int64_t spin_ns,
+                    int64_t nap_ns)
+{
+    if (code != MPI_SUCCESS) return false;
+    if (finish_request(reduce, request, spin_ns, nap_ns)) return true;
+    /* An open collective cannot be cancelled, and MPI may still write into the segment. */
+    atomic_store(&reduce->abandoned, true);
+    return false;
+}
+
+static bool reduce_one(struct reduce *reduce, const struct gang_shm_request *wanted)
+{
+    struct operation operation = operation_of(wanted->op);
+    char *slice = gang_shm_slice(&reduce->shm, wanted);
+    size_t element_bytes = gang_shm_element_bytes(wanted->op);
+    MPI_Request request;
+    int code = MPI_Ibarrier(reduce->comm, &request);
+    if (!collect(reduce, &request, code, GATHER_SPIN_NS, GATHER_NAP_NS)) return false;
+    for (uint64_t from = 0; from < wanted->count; from += COUNT_MAX) {
+        uint64_t left = wanted->count - from;
+        int count = left > COUNT_MAX ? COUNT_MAX : (int)left;
+        code = MPI_Iallreduce(MPI_IN_PLACE, slice + from * element_bytes, count, operation.type,
+                              operation.op, reduce->comm, &request);
+        if (!collect(reduce, &request, code, REDUCE_SPIN_NS, REDUCE_NAP_NS)) return false;
+    }
+    return true;
+}
+
+/* ---- the thread ---- */
+
+static const char *serve(struct reduce *reduce)
+{
+    for (;;) {
+        struct gang_shm_request wanted;
+        struct error error = { 0 };
+        enum err rc = gang_shm_next(&reduce->shm, LOOK_NS, &wanted, &error);
+        if (rc == ERR_TIMEOUT) {
+            if (is_called_off(reduce)) return "the gang was stopped";
+            continue;
+        }
+        if (rc == ERR_CLOSED) return NULL;
+        if (rc != ERR_OK) {
+            log_line(LOG_LEVEL_ERROR, "reduce error=\"%s\"", error.text);
+            return "the trainer broke the protocol of its shared memory";
+        }
+        atomic_store(&reduce->waiting, true);
+        bool done = reduce_one(reduce, &wanted);
+        atomic_store(&reduce->waiting, false);
+        if (!done) return "a member of the gang is missing";
+        gang_shm_complete(&reduce->shm, &wanted);
+        atomic_fetch_add(&reduce->done_count, 1);
+    }
+}
+
+static void *run(void *argument)
+{
+    struct reduce *reduce = argument;
+    prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+    /* Lives on the heap because an exchange that was called off may leave it to MPI. */
+    uint64_t *words = calloc(2, sizeof *words);
+    const char *why = "no memory";
+    if (words) {
+        why = "the gang did not come together";
+        if (gather(reduce, words)) {
+            why = make_communicator(reduce) ? serve(reduce) : "MPI made no communicator";
+        }
+    }
+    if (why) gang_shm_abort(&reduce->shm, why);
+    if (!atomic_load(&reduce->abandoned)) free(words);
+    if (!why && reduce->comm != MPI_COMM_NULL) MPI_Comm_free(&reduce->comm);
+    atomic_store(&reduce->ended, true);
+    return NULL;
+}
+
+static enum err start_thread(struct reduce *reduce, struct error *error)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int code = pthread_create(&reduce->thread, NULL, run, reduce);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return code == 0 ? ERR_OK : error_set(error, ERR_NO_MEMORY, "no thread for reductions");
+}
+
+enum err reduce_start(struct reduce **made, const struct reduce_options *options,
+                      struct error *error)
+{
+    check(options->gang_count >= 2);
+    check(options->member < options->gang_count);
+    int running = 0;
+    MPI_Initialized(&running);
+    if (!running)
+        return error_set(error, ERR_UNSUPPORTED,
+                         "a gang of %zu needs MPI, which is not running", options->gang_count);
+    struct reduce *reduce =
+        calloc(1, sizeof *reduce + options->gang_count * sizeof reduce->gang[0]);
+    if (!reduce) return error_set(error, ERR_NO_MEMORY, "no memory for reductions");
+    atomic_init(&reduce->call_off_ns, TIME_NEVER);
+    reduce->comm = MPI_COMM_NULL;
+    reduce->key = options->key;
+    reduce->gang_count = options->gang_count;
+    reduce->member = options->member;
+    for (size_t i = 0; i < options->gang_count; i++)
+        reduce->gang[i] = (int)options->gang[i];
+    enum err rc = gang_shm_create(&reduce->shm, options->buffer_bytes, error);
+    if (rc == ERR_OK) rc = start_thread(reduce, error);
+    if (rc != ERR_OK) {
+        gang_shm_close(&reduce->shm);
+        free(reduce);
+        return rc;
+    }
+    *made = reduce;
+    return ERR_OK;
+}
+
+int reduce_fd(const struct reduce *reduce)
+{
+    return reduce->shm.fd;
+}
+
+size_t reduce_segment_bytes(const struct reduce *reduce)
+{
+    return reduce->shm.segment_bytes;
+}
+
+uint64_t reduce_done_count(const struct reduce *reduce)
+{
+    return atomic_load(&reduce->done_count);
+}
+
+bool reduce_is_waiting(const struct reduce *reduce)
+{
+    return atomic_load(&reduce->waiting);
+}
+
+void reduce_call_off(struct reduce *reduce, int64_t at_ns)
+{
+    if (at_ns < atomic_load(&reduce->call_off_ns)) atomic_store(&reduce->call_off_ns, at_ns);
+}
+
+bool reduce_stop(struct reduce *reduce)
+{
+    if (!reduce) return true;
+    atomic_store(&reduce->stop, true);
+    int64_t until_ns = boot_clock_ns() + STOP_WAIT_NS;
+    while (!atomic_load(&reduce->ended) && boot_clock_ns() < until_ns)
+        nap(NS_PER_MS);
+    if (!atomic_load(&reduce->ended)) {
+        pthread_detach(reduce->thread);
+        return false;
+    }
+    pthread_join(reduce->thread, NULL);
+    if (atomic_load(&reduce->abandoned)) return false;
+    gang_shm_close(&reduce->shm);
+    free(reduce);
+    return true;
+}

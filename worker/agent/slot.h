@@ -1,0 +1,43 @@
+/*
+ * slot.h - what this agent's slot is: host, CPU threads, device, and how fast it is.
+ *
+ * The device is measured by `penstock-train probe`, run as a trainer would be, because the agent never
+ * touches a GPU itself. When it cannot be measured the slot is a CPU of unknown speed, and says why.
+ */
+#ifndef WORKER_AGENT_SLOT_H
+#define WORKER_AGENT_SLOT_H
+
+#include "proto/base/error.h"
+#include "proto/base/text.h"
+#include "worker/spawn/launcher.h"
+
+struct slot {
+    char host[NAME_MAX_BYTES];
+    char boot_id[NAME_MAX_BYTES];
+    uint32_t index, count; /* on this host */
+    uint32_t threads;
+    char device_class[NAME_MAX_BYTES];
+    char device[NAME_MAX_BYTES];
+    double peak_flops; /* 0: unknown */
+    char peak_source[NAME_MAX_BYTES];
+    char backend[NAME_MAX_BYTES];
+    char backend_reason[256];
+    char visible_devices[NAME_MAX_BYTES]; /* CUDA_VISIBLE_DEVICES of this slot's trainers */
+    char trainer_path[4096];              /* penstock-train */
+};
+
+/* Fills in everything but the device; host and trainer_path may be NULL. */
+void slot_init(struct slot *slot, uint32_t index, uint32_t count, const char *host,
+               const char *trainer_path);
+
+/* Measures the device, waiting at most timeout_ns; launch ids from `id` on are its to use. Never fails: the
+ * reason is in backend_reason. */
+void slot_probe(struct slot *slot, struct launcher *launcher, uint64_t id, int64_t timeout_ns);
+
+/* Takes over the line that the probe printed. */
+must_use enum err slot_parse(struct slot *slot, struct text line, struct error *error);
+
+/* Entry number `index` of a list "0,1,2" (modulo its length); the index itself when the list is empty. */
+void slot_choose_device(const char *list, uint32_t index, char device[NAME_MAX_BYTES]);
+
+#endif
