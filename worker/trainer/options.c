@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SEED_MAX 9007199254740992.0 /* 2^53: exact in the double that holds the limit */
+#define SEED_MAX 9007199254740991.0 /* 2^53 - 1: numbers up to it are exact in a double */
 
 enum flag_kind { FLAG_TEXT, FLAG_CHOICE, FLAG_INT, FLAG_REAL };
 
@@ -305,6 +305,18 @@ void options_help(struct writer *writer)
 #undef X
 }
 
+/* The shortest decimal that reads back as the same number. */
+static void write_real(struct writer *writer, double value)
+{
+    char text[CKPT_NOTE_BYTES];
+    for (int digits = 6; digits <= 17; digits++) {
+        struct writer attempt = writer_of(text, sizeof(text));
+        writer_format(&attempt, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) break;
+    }
+    writer_string(writer, text);
+}
+
 size_t options_notes(const struct options *options, struct ckpt_note notes[OPTIONS_NOTES_MAX])
 {
     size_t count = 0;
@@ -318,7 +330,7 @@ size_t options_notes(const struct options *options, struct ckpt_note notes[OPTIO
         if (flags[i].kind == FLAG_INT)
             writer_format(&value, "%" PRId64, *(const int64_t *)member);
         else
-            writer_format(&value, "%.17g", *(const double *)member);
+            write_real(&value, *(const double *)member);
     }
     return count;
 }

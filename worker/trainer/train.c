@@ -43,8 +43,10 @@ struct train {
     uint64_t val_loss_step; /* that val_loss was measured at */
     double loss, val_loss, grad_norm, learning_rate;
     int64_t busy_ns, wait_ns;
-    int64_t reported_ns; /* when progress was last sent */
+    int64_t reported_ns; /* when progress was last sent, at which step, and whether it was made
+                            sure that it arrives */
     uint64_t reported_step;
+    bool reported_surely;
 };
 
 static int64_t now_ns(void)
@@ -114,6 +116,7 @@ static void report_progress(struct train *train, bool must_arrive)
     events_progress(train->setup->events, &progress, must_arrive);
     train->reported_ns = now_ns();
     train->reported_step = train->state.step;
+    train->reported_surely = must_arrive;
 }
 
 static void report_progress_if_due(struct train *train)
@@ -337,13 +340,14 @@ static enum exit_code loop(struct train *train, struct error *error)
         if (code == EXIT_DONE) code = pass_gates(train, error);
         if (code != EXIT_DONE) break;
         if (train->has_val_loss && train->val_loss_step == train->state.step)
-            report_progress(train, false);
+            report_progress(train, true);
         report_progress_if_due(train);
         if (is_due(train->state.step, options->checkpoint_every))
             code = checkpoint(train, "", error);
     }
     if (code == EXIT_DONE) code = checkpoint(train, "", error);
-    if (code == EXIT_DONE) report_progress(train, true);
+    bool told = train->reported_surely && train->reported_step == train->state.step;
+    if (code == EXIT_DONE && !told) report_progress(train, true);
     return code;
 }
 
