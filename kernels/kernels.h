@@ -11,8 +11,9 @@
  * comes from `alloc` of the same device (the CPU's is ordinary memory); `upload` and `download`
  * move it from and to the host. Operations run in the order of the calls. A backend may run
  * them later than the call: `sync`, `download` and the functions that return a number wait for
- * all that came before. Arguments are checked: a wrong shape or a NULL where none may be is a
- * bug of the caller. Buffers of one call do not overlap except where a comment allows it.
+ * all that came before. A shape larger than the device's, a token outside the vocabulary or a
+ * NULL where none may be is a bug of the caller. Buffers of one call do not overlap except where
+ * a comment allows it.
  *
  * Letters: B sequences, T positions of each, N = B * T rows, C width, H heads, V vocabulary.
  * One device serves one thread of the caller.

@@ -49,42 +49,47 @@ static void scores_run(const struct head *h, const float *qkv, int64_t first, in
 {
     const float *q = qkv + h->qkv_at;
     const float *k = q + h->out_stride;
-    OP(gemm_run)
-    (&(struct gemm){ .b_transposed = true,
-                     .rows = rows,
-                     .columns = keys,
-                     .inner = h->head_width,
-                     .a = q + first * h->qkv_stride,
-                     .a_stride = h->qkv_stride,
-                     .b = k,
-                     .b_stride = h->qkv_stride,
-                     .factor = h->scale,
-                     .out = scores,
-                     .out_stride = padded(keys) });
+    const struct gemm product = { .b_transposed = true,
+                                  .rows = rows,
+                                  .columns = keys,
+                                  .inner = h->head_width,
+                                  .a = q + first * h->qkv_stride,
+                                  .a_stride = h->qkv_stride,
+                                  .b = k,
+                                  .b_stride = h->qkv_stride,
+                                  .factor = h->scale,
+                                  .out = scores,
+                                  .out_stride = padded(keys) };
+    OP(gemm_run)(&product);
 }
 
-/* Scores become probabilities of the first `visible` keys and zeros behind them; returns the
- * log of the sum. Up to a multiple of the pad the future takes part with a score so low that
- * its exponential, 2^-126, is lost in a sum that is at least 1. */
-static float softmax_row(float *restrict scores, int64_t visible, int64_t keys)
+/* Scores become exponentials of what they are above their largest for the first `visible` keys,
+ * and zeros behind them. *sum gets their sum; returns the log of the sum of the exponentials of
+ * the scores themselves. Up to a multiple of the pad the future takes part with a score so low
+ * that its exponential, some 2^-126, is lost in a sum that is at least 1. */
+static float exponent_row(float *restrict scores, int64_t visible, int64_t keys, float *sum)
 {
     const int64_t count = padded(visible);
     for (int64_t i = visible; i < count; i++)
         scores[i] = -1e30f;
     const float max = max_of(scores, count);
-    float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
+    float total = 0.0f;
+#pragma omp simd reduction(+ : total)
     for (int64_t i = 0; i < count; i++) {
         float e = exp_vec(scores[i] - max);
         scores[i] = e;
-        sum += e;
+        total += e;
     }
-    const float factor = 1.0f / sum;
+    memset(scores + visible, 0, (size_t)(padded(keys) - visible) * sizeof(float));
+    *sum = total;
+    return logf(total) + max;
+}
+
+static void scale_row(float *row, float factor, int64_t count)
+{
 #pragma omp simd
     for (int64_t i = 0; i < count; i++)
-        scores[i] *= factor;
-    memset(scores + visible, 0, (size_t)(padded(keys) - visible) * sizeof(float));
-    return logf(sum) + max;
+        row[i] *= factor;
 }
 
 struct forward {
@@ -103,20 +108,24 @@ static void forward_head(void *context, int chunk, int thread)
         int64_t rows = min_i64(ATTENTION_BLOCK, h.context - first);
         int64_t keys = first + rows;
         scores_run(&h, a->qkv, first, rows, keys, scores);
+        float *logsum = a->logsum + h.logsum_at + first;
+        float sums[ATTENTION_BLOCK];
         for (int64_t i = 0; i < rows; i++)
-            a->logsum[h.logsum_at + first + i] =
-                softmax_row(scores + i * padded(keys), first + i + 1, keys);
-        OP(gemm_run)
-        (&(struct gemm){ .rows = rows,
-                         .columns = h.head_width,
-                         .inner = keys,
-                         .a = scores,
-                         .a_stride = padded(keys),
-                         .b = v,
-                         .b_stride = h.qkv_stride,
-                         .factor = 1.0f,
-                         .out = a->out + h.out_at + first * h.out_stride,
-                         .out_stride = h.out_stride });
+            logsum[i] = exponent_row(scores + i * padded(keys), first + i + 1, keys, &sums[i]);
+        float *out = a->out + h.out_at + first * h.out_stride;
+        const struct gemm product = { .rows = rows,
+                                      .columns = h.head_width,
+                                      .inner = keys,
+                                      .a = scores,
+                                      .a_stride = padded(keys),
+                                      .b = v,
+                                      .b_stride = h.qkv_stride,
+                                      .factor = 1.0f,
+                                      .out = out,
+                                      .out_stride = h.out_stride };
+        OP(gemm_run)(&product);
+        for (int64_t i = 0; i < rows; i++)
+            scale_row(out + i * h.out_stride, 1.0f / sums[i], h.head_width);
     }
 }
 
@@ -166,18 +175,18 @@ static void block_grads(const struct kernels_attention_backward *a, const struct
     const float *out_grad = a->out_grad + h->out_at + first * h->out_stride;
     const float *out = a->out + h->out_at + first * h->out_stride;
     scores_run(h, a->qkv, first, rows, keys, p);
-    OP(gemm_run)
-    (&(struct gemm){ .b_transposed = true,
-                     .rows = rows,
-                     .columns = keys,
-                     .inner = h->head_width,
-                     .a = out_grad,
-                     .a_stride = h->out_stride,
-                     .b = a->qkv + h->qkv_at + 2 * a->width,
-                     .b_stride = h->qkv_stride,
-                     .factor = 1.0f,
-                     .out = dp,
-                     .out_stride = padded(keys) });
+    const struct gemm product = { .b_transposed = true,
+                                  .rows = rows,
+                                  .columns = keys,
+                                  .inner = h->head_width,
+                                  .a = out_grad,
+                                  .a_stride = h->out_stride,
+                                  .b = a->qkv + h->qkv_at + 2 * a->width,
+                                  .b_stride = h->qkv_stride,
+                                  .factor = 1.0f,
+                                  .out = dp,
+                                  .out_stride = padded(keys) };
+    OP(gemm_run)(&product);
     for (int64_t i = 0; i < rows; i++) {
         float delta = dot(out + i * h->out_stride, out_grad + i * h->out_stride, h->head_width);
         score_grad_row(p + i * padded(keys), dp + i * padded(keys), first + i + 1, keys,
@@ -189,19 +198,19 @@ static void block_grads(const struct kernels_attention_backward *a, const struct
 static void keys_grad(const struct head *h, const float *block, int64_t rows, int64_t keys,
                       const float *rows_in, int64_t stride, float keep, float *grad)
 {
-    OP(gemm_run)
-    (&(struct gemm){ .a_transposed = true,
-                     .rows = keys,
-                     .columns = h->head_width,
-                     .inner = rows,
-                     .a = block,
-                     .a_stride = padded(keys),
-                     .b = rows_in,
-                     .b_stride = stride,
-                     .factor = 1.0f,
-                     .keep = keep,
-                     .out = grad,
-                     .out_stride = h->qkv_stride });
+    const struct gemm product = { .a_transposed = true,
+                                  .rows = keys,
+                                  .columns = h->head_width,
+                                  .inner = rows,
+                                  .a = block,
+                                  .a_stride = padded(keys),
+                                  .b = rows_in,
+                                  .b_stride = stride,
+                                  .factor = 1.0f,
+                                  .keep = keep,
+                                  .out = grad,
+                                  .out_stride = h->qkv_stride };
+    OP(gemm_run)(&product);
 }
 
 /* From the last block, which sees all keys and sets their gradients, up to the first; all but
@@ -221,17 +230,17 @@ static void backward_head(void *context, int chunk, int thread)
         int64_t keys = first + rows;
         float keep = first == last ? 0.0f : 1.0f;
         block_grads(a, &h, first, rows, p, dp);
-        OP(gemm_run)
-        (&(struct gemm){ .rows = rows,
-                         .columns = h.head_width,
-                         .inner = keys,
-                         .a = dp,
-                         .a_stride = padded(keys),
-                         .b = q + a->width,
-                         .b_stride = h.qkv_stride,
-                         .factor = 1.0f,
-                         .out = q_grad + first * h.qkv_stride,
-                         .out_stride = h.qkv_stride });
+        const struct gemm product = { .rows = rows,
+                                      .columns = h.head_width,
+                                      .inner = keys,
+                                      .a = dp,
+                                      .a_stride = padded(keys),
+                                      .b = q + a->width,
+                                      .b_stride = h.qkv_stride,
+                                      .factor = 1.0f,
+                                      .out = q_grad + first * h.qkv_stride,
+                                      .out_stride = h.qkv_stride };
+        OP(gemm_run)(&product);
         keys_grad(&h, dp, rows, keys, q + first * h.qkv_stride, h.qkv_stride, keep,
                   q_grad + a->width);
         keys_grad(&h, p, rows, keys, a->out_grad + h.out_at + first * h.out_stride,

@@ -16,7 +16,7 @@ enum {
     WEIGHT_ROWS = 128,    /* tile of a weight gradient, whose products are longer */
     WEIGHT_COLUMNS = 256, /* alike */
     PEAK_SIZE = 512,      /* matrices of the peak measurement: three of them fit a cache */
-    PEAK_ROUNDS = 24
+    PEAK_ROUNDS = 50
 };
 
 void OP(gemm_prepare)(void)
@@ -93,19 +93,19 @@ static void forward_chunk(void *context, int chunk, int thread)
     const struct tiles tiles = out_tiles(a->rows, a->out_width);
     const struct tile t = tiles_at(&tiles, chunk);
     bool started = start_tile(a, &t);
-    OP(gemm_run)
-    (&(struct gemm){ .b_transposed = true,
-                     .rows = t.rows,
-                     .columns = t.columns,
-                     .inner = a->in_width,
-                     .a = a->in + t.row * a->in_width,
-                     .a_stride = a->in_width,
-                     .b = a->weight + t.column * a->in_width,
-                     .b_stride = a->in_width,
-                     .factor = 1.0f,
-                     .keep = started ? 1.0f : 0.0f,
-                     .out = a->out + t.row * a->out_width + t.column,
-                     .out_stride = a->out_width });
+    const struct gemm product = { .b_transposed = true,
+                                  .rows = t.rows,
+                                  .columns = t.columns,
+                                  .inner = a->in_width,
+                                  .a = a->in + t.row * a->in_width,
+                                  .a_stride = a->in_width,
+                                  .b = a->weight + t.column * a->in_width,
+                                  .b_stride = a->in_width,
+                                  .factor = 1.0f,
+                                  .keep = started ? 1.0f : 0.0f,
+                                  .out = a->out + t.row * a->out_width + t.column,
+                                  .out_stride = a->out_width };
+    OP(gemm_run)(&product);
     if (a->gelu == NULL) return;
     for (int64_t row = t.row; row < t.row + t.rows; row++) {
         int64_t at = row * a->out_width + t.column;
@@ -149,34 +149,34 @@ static void bias_backward(const struct kernels_matmul_backward *a, int64_t colum
 
 static void weight_tile(const struct kernels_matmul_backward *a, const struct tile *t)
 {
-    OP(gemm_run)
-    (&(struct gemm){ .a_transposed = true,
-                     .rows = t->rows,
-                     .columns = t->columns,
-                     .inner = a->rows,
-                     .a = a->out_grad + t->row,
-                     .a_stride = a->out_width,
-                     .b = a->in + t->column,
-                     .b_stride = a->in_width,
-                     .factor = 1.0f,
-                     .out = a->weight_grad + t->row * a->in_width + t->column,
-                     .out_stride = a->in_width });
+    const struct gemm product = { .a_transposed = true,
+                                  .rows = t->rows,
+                                  .columns = t->columns,
+                                  .inner = a->rows,
+                                  .a = a->out_grad + t->row,
+                                  .a_stride = a->out_width,
+                                  .b = a->in + t->column,
+                                  .b_stride = a->in_width,
+                                  .factor = 1.0f,
+                                  .out = a->weight_grad + t->row * a->in_width + t->column,
+                                  .out_stride = a->in_width };
+    OP(gemm_run)(&product);
     if (a->bias_grad != NULL && t->column == 0) bias_backward(a, t->row, t->rows);
 }
 
 static void in_tile(const struct kernels_matmul_backward *a, const struct tile *t)
 {
-    OP(gemm_run)
-    (&(struct gemm){ .rows = t->rows,
-                     .columns = t->columns,
-                     .inner = a->out_width,
-                     .a = a->out_grad + t->row * a->out_width,
-                     .a_stride = a->out_width,
-                     .b = a->weight + t->column,
-                     .b_stride = a->in_width,
-                     .factor = 1.0f,
-                     .out = a->in_grad + t->row * a->in_width + t->column,
-                     .out_stride = a->in_width });
+    const struct gemm product = { .rows = t->rows,
+                                  .columns = t->columns,
+                                  .inner = a->out_width,
+                                  .a = a->out_grad + t->row * a->out_width,
+                                  .a_stride = a->out_width,
+                                  .b = a->weight + t->column,
+                                  .b_stride = a->in_width,
+                                  .factor = 1.0f,
+                                  .out = a->in_grad + t->row * a->in_width + t->column,
+                                  .out_stride = a->in_width };
+    OP(gemm_run)(&product);
     if (a->gelu_input == NULL) return;
     for (int64_t row = t->row; row < t->row + t->rows; row++) {
         int64_t at = row * a->in_width + t->column;
@@ -230,17 +230,17 @@ static void peak_chunk(void *context, int chunk, int thread)
     (void)thread;
     float *matrices = context;
     const int64_t n = PEAK_SIZE;
-    OP(gemm_run)
-    (&(struct gemm){ .rows = n,
-                     .columns = n,
-                     .inner = n,
-                     .a = matrices,
-                     .a_stride = n,
-                     .b = matrices,
-                     .b_stride = n,
-                     .factor = 1.0f,
-                     .out = matrices + (chunk + 1) * n * n,
-                     .out_stride = n });
+    const struct gemm product = { .rows = n,
+                                  .columns = n,
+                                  .inner = n,
+                                  .a = matrices,
+                                  .a_stride = n,
+                                  .b = matrices,
+                                  .b_stride = n,
+                                  .factor = 1.0f,
+                                  .out = matrices + (chunk + 1) * n * n,
+                                  .out_stride = n };
+    OP(gemm_run)(&product);
 }
 
 /* The best of several rounds, each with one product per thread: on a machine with other load

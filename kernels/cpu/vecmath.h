@@ -29,7 +29,7 @@ static inline float clamp_magnitude(float x, int32_t limit)
 }
 
 /* exp(x) for |x| <= 87, where results are normal numbers. Relative error below 5e-7 with fused
- * multiply-add; without, up to 4e-6 at the ends of the range and below 5e-7 near zero.
+ * multiply-add; without, up to 5e-6 at the ends of the range and below 5e-7 near zero.
  *
  * exp(x) = 2^n * exp(r) with n the nearest integer to x / ln 2, and a Taylor polynomial for
  * |r| <= ln 2 / 2: its first missing term is 5e-9. Adding 1.5 * 2^23 rounds to an integer and
