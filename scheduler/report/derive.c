@@ -314,7 +314,7 @@ static void wait_for_tier(struct model *model, const struct core *core)
         wait->role = model->campaign->owners[tier->owner_index].role;
     }
     wait->command =
-        command_for(model, arena_format(&model->arena, "tier-%" PRIu32, budget->tiers_open + 1),
+        command_for(model, arena_format(&model->arena, "tier:%" PRIu32, budget->tiers_open + 1),
                     wait->owner);
 }
 

@@ -45,7 +45,6 @@ struct status_options {
     const char *state_folder; /* for the commands that are suggested; NULL: "STATE" */
     uint32_t run_lines_max;   /* open runs are shown first, then ended ones; 0: no limit */
     bool ended_runs;          /* ended runs too */
-    uint32_t columns;         /* of the terminal; 0: 100 */
 };
 
 must_use enum err status_write(const struct core *core, const struct status_options *options,

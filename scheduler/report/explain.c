@@ -1,0 +1,373 @@
+/*
+ * explain.c - why a run is in its state, or what a gate decided: inputs with their units, the rule, the verdict, the
+ * margin, and what comes next.
+ */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "scheduler/report/report.h"
+
+struct explainer {
+    const struct model *model;
+    const struct core *core;
+    FILE *to;
+};
+
+static void say(const struct explainer *ex, const char *lead, const char *text)
+{
+    out_item(ex->to, lead, text_of(text), REPORT_COLUMNS);
+}
+
+/* ---- gates --------------------------------------------------------------------------- */
+
+/* What a rule compared, in words. */
+static const char *evidence(const struct explainer *ex, const struct model_decision *decision,
+                            struct arena *arena)
+{
+    const struct model_run *run = &ex->model->runs[decision->run];
+    const struct gate_spec *spec =
+        &ex->model->campaign->gates[run->gates[decision->slot].gate_index];
+    struct word observed = word_loss(decision->observed_micro);
+    struct word bound = word_loss(decision->bound_micro);
+    if (decision->observed_micro == LOSS_UNKNOWN)
+        return "no held-out loss was reported, and an unknown loss is never waved through";
+    if (decision->observed_micro == LOSS_NONFINITE)
+        return "the held-out loss is not a finite number";
+    switch (decision->rule) {
+    case GATE_RULE_MILESTONE:
+        return arena_format(arena, "held-out loss %s nats, at most %s nats was asked for",
+                            observed.text, bound.text);
+    case GATE_RULE_RANK: {
+        uint32_t eta = 0;
+        for (uint32_t r = 0; r < spec->rule_count && r < RULES_PER_GATE_MAX; r++)
+            if (spec->rules[r].rule == GATE_RULE_RANK) eta = spec->rules[r].eta;
+        if (decision->siblings == 0)
+            return arena_format(arena,
+                                "held-out loss %s nats; no other run had reached this gate",
+                                observed.text);
+        return arena_format(arena,
+                            "held-out loss %s nats, rank %" PRIu32 " of %" PRIu32
+                            "; the best one in %" PRIu32 " go on, that is up to %s nats",
+                            observed.text, decision->rank, decision->siblings + 1, eta,
+                            loss_is_number(decision->bound_micro) ? bound.text : "any");
+    }
+    case GATE_RULE_MEDIAN:
+        return arena_format(
+            arena,
+            "best held-out loss so far %s nats; the median of the means of %s is %s nats",
+            observed.text, word_plural(decision->siblings, "sibling", "siblings").text,
+            bound.text);
+    case GATE_RULE_SIGNOFF:
+        return arena_format(arena, "held-out loss %s nats; the gate asks a person in any case",
+                            observed.text);
+    case GATE_RULE_COUNT: break;
+    }
+    unreachable("gate rule");
+}
+
+static void explain_decision(const struct explainer *ex, const struct model_decision *decision,
+                             struct arena *arena)
+{
+    struct word at = word_utc(decision->at_ns);
+    const char *reason =
+        decision->reason[0] ? arena_format(arena, ": \"%s\"", decision->reason) : "";
+    if (decision->by_owner) {
+        say(ex, "    ",
+            arena_format(arena, "%s  %s by %s after %s, %s%s", at.text,
+                         verdict_name(decision->verdict),
+                         decision->owner ? decision->owner : "an owner",
+                         word_duration(max_i64(0, decision->at_ns - decision->asked_ns)).text,
+                         decision->is_signed ? "signed" : "not signed", reason));
+        return;
+    }
+    if (decision->subject != SUBJECT_GATE) return;
+    const char *margin =
+        loss_is_number(decision->margin_micro)
+            ? arena_format(arena, "; margin %s", word_signed_loss(decision->margin_micro).text)
+            : "";
+    say(ex, "    ",
+        arena_format(arena, "%s  %s by the rule \"%s\": %s%s", at.text,
+                     verdict_name(decision->verdict), gate_rule_name(decision->rule),
+                     evidence(ex, decision, arena), margin));
+    if (decision->verdict == VERDICT_HOLD)
+        say(ex, "    ",
+            arena_format(arena, "%s was asked%s",
+                         decision->owner ? decision->owner : "an owner", reason));
+}
+
+static const char *when_due(const struct model_gate *gate, struct arena *arena)
+{
+    return gate->due_step > 0
+               ? arena_format(arena, "step %s", word_count(gate->due_step).text)
+               : arena_format(arena, "%s tokens", word_count(gate->due_tokens).text);
+}
+
+static void explain_gate(const struct explainer *ex, const struct model_run *run, uint32_t slot,
+                         struct arena *arena)
+{
+    const struct model_gate *gate = &run->gates[slot];
+    const char *standing = !gate->reported                 ? "not reached"
+                           : gate->verdict == VERDICT_NONE ? "reached, not decided"
+                                                           : verdict_name(gate->verdict);
+    say(ex, "  ",
+        arena_format(arena, "gate %s of run %s, at %s: %s", gate->name, run->name,
+                     when_due(gate, arena), standing));
+    for (uint32_t i = 0; i < ex->model->decision_count; i++) {
+        const struct model_decision *decision = &ex->model->decisions[i];
+        if (decision->subject == SUBJECT_GATE && decision->run == run->index &&
+            decision->slot == slot)
+            explain_decision(ex, decision, arena);
+    }
+    if (!gate->reported && gate->tranche_micros > 0)
+        say(ex, "    ",
+            arena_format(arena, "GO releases %s",
+                         word_money(gate->tranche_micros, &ex->model->currency).text));
+}
+
+/* ---- what comes next ----------------------------------------------------------------- */
+
+static const char *waiting_command(const struct explainer *ex, uint32_t run,
+                                   struct arena *arena)
+{
+    for (uint32_t i = 0; i < ex->model->wait_count; i++)
+        if (ex->model->waits[i].run == run)
+            return arena_format(arena, "it waits for %s: %s",
+                                ex->model->waits[i].owner ? ex->model->waits[i].owner
+                                                          : "an owner",
+                                ex->model->waits[i].command);
+    return "it waits for its owner";
+}
+
+static const char *tier_command(const struct explainer *ex, struct arena *arena)
+{
+    for (uint32_t i = 0; i < ex->model->wait_count; i++)
+        if (ex->model->waits[i].tier != NO_INDEX)
+            return arena_format(arena, "its money waits for %s: %s",
+                                ex->model->waits[i].owner ? ex->model->waits[i].owner
+                                                          : "an owner",
+                                ex->model->waits[i].command);
+    return "its money waits for a tier of the budget";
+}
+
+static const char *next_of_queued(const struct explainer *ex, const struct model_run *run,
+                                  struct arena *arena)
+{
+    switch (run->waits_for) {
+    case REASON_SIGNOFF: return tier_command(ex, arena);
+    case REASON_MONEY:
+        return "its next tranche does not fit into the approved money; it starts when other "
+               "runs "
+               "return some, and ends when none can";
+    case REASON_SUSPEND: return "the campaign is suspended; run the same command again";
+    case REASON_SPACE: return "the ledger's disk is nearly full; make room, and it goes on";
+    case REASON_NONE:
+    case REASON_SUBMITTED:
+    case REASON_ROOM:
+    case REASON_DONE:
+    case REASON_GATE:
+    case REASON_OWNER:
+    case REASON_GUARD:
+    case REASON_BUDGET:
+    case REASON_INCIDENT:
+    case REASON_BACKFILL:
+    case REASON_LEASE:
+    case REASON_RELEASED:
+    case REASON_COUNT: break;
+    }
+    uint32_t present = 0, idle = 0;
+    for (uint32_t w = 1; w < core_workers_max(ex->core); w++) {
+        const struct worker *worker = core_worker(ex->core, w);
+        present += worker->present;
+        idle += worker->present && worker->run == NO_INDEX;
+    }
+    const char *slots = arena_format(
+        arena, "it needs %s of class %s; %" PRIu32 " of %" PRIu32 " of all classes are idle",
+        word_plural(run->ranks, "slot", "slots").text, run->class_name, idle, present);
+    if (ex->model->options.live == LIVE_NO)
+        return "no coordinator runs; run the same command again";
+    return core_unplaceable(ex->core, run->index)
+               ? arena_format(arena,
+                              "it cannot be placed even when all are idle: %s; start with more "
+                              "workers",
+                              slots)
+               : arena_format(arena, "it is placed in its turn: %s", slots);
+}
+
+static const char *next_of_running(const struct explainer *ex, const struct model_run *run,
+                                   struct arena *arena)
+{
+    int64_t remaining_ns = core_remaining_ns(ex->core, run->index);
+    const char *rest = remaining_ns == TIME_NEVER
+                           ? ""
+                           : arena_format(arena, "; at its present rate it needs %s more",
+                                          word_duration(remaining_ns).text);
+    for (uint32_t slot = 0; slot < run->gate_count; slot++)
+        if (run->gates[slot].verdict != VERDICT_GO)
+            return arena_format(arena, "it trains up to gate %s at %s%s", run->gates[slot].name,
+                                when_due(&run->gates[slot], arena), rest);
+    return arena_format(arena, "it trains to its end; no gate is left%s", rest);
+}
+
+static const char *next_step(const struct explainer *ex, const struct model_run *run,
+                             struct arena *arena)
+{
+    switch (run->state) {
+    case RUN_STATE_QUEUED: return next_of_queued(ex, run, arena);
+    case RUN_STATE_STARTING: return "its trainers are being started";
+    case RUN_STATE_RUNNING: return next_of_running(ex, run, arena);
+    case RUN_STATE_STOPPING: return "its trainers write a checkpoint and end";
+    case RUN_STATE_HELD: return waiting_command(ex, run->index, arena);
+    case RUN_STATE_PARKED:
+        return arena_format(arena, "it is queued again at %s", word_utc(run->until_ns).text);
+    case RUN_STATE_FINISHED: return "nothing: it is done";
+    case RUN_STATE_STOPPED: return "nothing: it is over, its checkpoints are kept";
+    case RUN_STATE_FAILED:
+        return arena_format(arena, "nothing: it is over; its output is in %s/runs/%s/",
+                            ex->model->options.state_folder, run->name);
+    case RUN_STATE_COUNT: break;
+    }
+    unreachable("run state");
+}
+
+/* ---- a run --------------------------------------------------------------------------- */
+
+static void explain_money(const struct explainer *ex, const struct model_run *run,
+                          struct arena *arena)
+{
+    const struct currency *currency = &ex->model->currency;
+    say(ex, "  ",
+        arena_format(arena, "money: spent %s + reserved %s of released %s of its budget of %s",
+                     word_amount(run->spent_micros, currency).text,
+                     word_amount(run->reserved_micros, currency).text,
+                     word_amount(run->released_micros, currency).text,
+                     word_money(run->budget_micros, currency).text));
+}
+
+static void explain_attempt(const struct explainer *ex, const struct model_attempt *attempt,
+                            struct arena *arena)
+{
+    const char *end =
+        attempt->ended
+            ? arena_format(arena, "held %s, %s%s%s, then %s",
+                           word_duration(attempt->held_ns).text,
+                           word_money(attempt->settled_micros, &ex->model->currency).text,
+                           attempt->reason != REASON_NONE ? ", " : "",
+                           reason_name(attempt->reason), run_state_name(attempt->next_state))
+            : "goes on";
+    say(ex, "  ",
+        arena_format(arena, "attempt %" PRIu32 ": placed %s on %s from step %s; %s",
+                     attempt->number, word_utc(attempt->placed_ns).text,
+                     word_plural(attempt->member_count, "slot", "slots").text,
+                     word_count(attempt->resume_step).text, end));
+}
+
+static void explain_history(const struct explainer *ex, const struct model_run *run,
+                            struct arena *arena)
+{
+    const struct model *model = ex->model;
+    for (uint32_t a = 0; a < model->attempt_count; a++)
+        if (model->attempts[a].run == run->index)
+            explain_attempt(ex, &model->attempts[a], arena);
+    for (uint32_t i = 0; i < model->incident_count; i++) {
+        const struct model_incident *incident = &model->incidents[i];
+        if (incident->run != run->index) continue;
+        say(ex, "  ",
+            arena_format(arena, "incident %s: %s (%s) in attempt %" PRIu32 ", done: %s",
+                         word_utc(incident->at_ns).text, incident_name(incident->incident),
+                         incident->detail, incident->attempt,
+                         runbook_action_name(incident->action)));
+    }
+    for (uint32_t i = 0; i < model->guard_count; i++) {
+        const struct model_window *window = &model->windows[model->guards[i]];
+        if (window->run != run->index) continue;
+        bool floor = window->rule == GUARD_RULE_FLOOR;
+        say(ex, "  ",
+            arena_format(arena, "guardrail %s: %s by the rule \"%s\": %s, bound %s",
+                         word_utc(window->at_ns).text, guard_action_name(window->action),
+                         guard_rule_name(window->rule),
+                         floor ? word_percent(window->observed).text
+                               : word_duration(window->observed).text,
+                         floor ? word_percent(window->bound).text
+                               : word_duration(window->bound).text));
+    }
+    for (uint32_t i = 0; i < model->decision_count; i++)
+        if (model->decisions[i].subject == SUBJECT_RUN && model->decisions[i].run == run->index)
+            explain_decision(ex, &model->decisions[i], arena);
+}
+
+static void explain_run(const struct explainer *ex, const struct model_run *run,
+                        struct arena *arena)
+{
+    const char *reason = model_run_why(run);
+    say(ex, "",
+        arena_format(
+            arena, "run %s: %s%s%s, for %s", run->name, run_state_name(run->state),
+            reason[0] ? ", " : "", reason,
+            word_duration(max_i64(0, ex->model->report_ns - run->state_since_ns)).text));
+    say(ex, "  next: ", next_step(ex, run, arena));
+    explain_money(ex, run, arena);
+    for (uint32_t slot = 0; slot < run->gate_count; slot++)
+        explain_gate(ex, run, slot, arena);
+    explain_history(ex, run, arena);
+}
+
+/* ---- finding ------------------------------------------------------------------------- */
+
+static uint32_t find_slot(const struct model_run *run, struct text gate)
+{
+    for (uint32_t slot = 0; slot < run->gate_count; slot++)
+        if (text_is(gate, run->gates[slot].name)) return slot;
+    return NO_INDEX;
+}
+
+static const struct model_run *find_run(const struct model *model, struct text name)
+{
+    for (uint32_t r = 0; r < model->run_count; r++)
+        if (text_is(name, model->runs[r].name)) return &model->runs[r];
+    return NULL;
+}
+
+static enum err not_found(const struct explainer *ex, struct text what, struct error *error)
+{
+    char names[320];
+    struct writer writer = writer_of(names, sizeof names);
+    for (uint32_t r = 0; r < ex->model->run_count; r++)
+        writer_format(&writer, "%s%s", r > 0 ? ", " : "", ex->model->runs[r].name);
+    const struct campaign_spec *spec = ex->model->campaign;
+    for (uint32_t g = 0; spec && g < spec->gate_count; g++)
+        writer_format(&writer, "; gate %s", spec->gates[g].name);
+    return error_set(error, ERR_NOT_FOUND,
+                     "there is no run and no gate \"%.*s\"; there are %s%s",
+                     (int)(what.len < 64 ? what.len : 64), what.data,
+                     ex->model->run_count > 0 ? names : "no runs", writer.full ? " ..." : "");
+}
+
+enum err explain_write(const struct model *model, const struct core *core, struct text what,
+                       FILE *to, struct error *error)
+{
+    struct explainer ex = { model, core, to };
+    struct arena arena = { NULL };
+    bool found = false;
+    const struct model_run *run = find_run(model, what);
+    if (run) {
+        explain_run(&ex, run, &arena);
+        found = true;
+    }
+    for (uint32_t r = 0; r < model->run_count && !run; r++) {
+        const struct model_run *other = &model->runs[r];
+        uint32_t slot = find_slot(other, what);
+        struct text name = text_of(other->name);
+        bool named =
+            text_starts(what, name) && what.len > name.len && what.data[name.len] == '/';
+        if (named)
+            slot = find_slot(
+                other, (struct text){ what.data + name.len + 1, what.len - name.len - 1 });
+        if (slot == NO_INDEX) continue;
+        explain_gate(&ex, other, slot, &arena);
+        if (named) say(&ex, "  next: ", next_step(&ex, other, &arena));
+        found = true;
+    }
+    arena_fini(&arena);
+    return found ? out_check(to, "the explanation", error) : not_found(&ex, what, error);
+}
