@@ -217,8 +217,10 @@ void events_ready(struct events *events, const struct events_ready *ready)
     char line[MESSAGE_BYTES];
     struct writer writer = writer_of(line, sizeof(line));
     if (events->outlet == OUTLET_PROTOBUF) {
-        Penstock__Trainer__Ready body = PENSTOCK__TRAINER__READY__INIT;
-        Penstock__Trainer__Event event = PENSTOCK__TRAINER__EVENT__INIT;
+        Penstock__Trainer__Ready body;
+        Penstock__Trainer__Event event;
+        penstock__trainer__ready__init(&body);
+        penstock__trainer__event__init(&event);
         body.step = ready->step;
         body.flops_per_token = ready->flops_per_token;
         body.parameters = ready->parameters;
@@ -247,8 +249,10 @@ void events_ready(struct events *events, const struct events_ready *ready)
 static void progress_protobuf(struct events *events, const struct events_progress *p,
                               bool must_arrive)
 {
-    Penstock__Trainer__Progress body = PENSTOCK__TRAINER__PROGRESS__INIT;
-    Penstock__Trainer__Event event = PENSTOCK__TRAINER__EVENT__INIT;
+    Penstock__Trainer__Progress body;
+    Penstock__Trainer__Event event;
+    penstock__trainer__progress__init(&body);
+    penstock__trainer__event__init(&event);
     body.step = p->step;
     body.tokens = p->tokens;
     body.has_loss = p->has_loss;
@@ -306,8 +310,10 @@ void events_gate(struct events *events, const struct events_gate *gate)
     char line[MESSAGE_BYTES];
     struct writer writer = writer_of(line, sizeof(line));
     if (events->outlet == OUTLET_PROTOBUF) {
-        Penstock__Trainer__Gate body = PENSTOCK__TRAINER__GATE__INIT;
-        Penstock__Trainer__Event event = PENSTOCK__TRAINER__EVENT__INIT;
+        Penstock__Trainer__Gate body;
+        Penstock__Trainer__Event event;
+        penstock__trainer__gate__init(&body);
+        penstock__trainer__event__init(&event);
         body.gate = borrowed(gate->name);
         body.step = gate->step;
         body.tokens = gate->tokens;
@@ -340,8 +346,10 @@ void events_checkpoint(struct events *events, uint64_t step, uint64_t tokens, co
     char line[MESSAGE_BYTES];
     struct writer writer = writer_of(line, sizeof(line));
     if (events->outlet == OUTLET_PROTOBUF) {
-        Penstock__Trainer__Checkpoint body = PENSTOCK__TRAINER__CHECKPOINT__INIT;
-        Penstock__Trainer__Event event = PENSTOCK__TRAINER__EVENT__INIT;
+        Penstock__Trainer__Checkpoint body;
+        Penstock__Trainer__Event event;
+        penstock__trainer__checkpoint__init(&body);
+        penstock__trainer__event__init(&event);
         body.step = step;
         body.tokens = tokens;
         body.path = borrowed(path);
@@ -365,8 +373,10 @@ void events_failure(struct events *events, const char *text)
     char line[MESSAGE_BYTES];
     struct writer writer = writer_of(line, sizeof(line));
     if (events->outlet == OUTLET_PROTOBUF) {
-        Penstock__Trainer__Failure body = PENSTOCK__TRAINER__FAILURE__INIT;
-        Penstock__Trainer__Event event = PENSTOCK__TRAINER__EVENT__INIT;
+        Penstock__Trainer__Failure body;
+        Penstock__Trainer__Event event;
+        penstock__trainer__failure__init(&body);
+        penstock__trainer__event__init(&event);
         body.text = borrowed(text);
         event.body_case = PENSTOCK__TRAINER__EVENT__BODY_FAILURE;
         event.failure = &body;
