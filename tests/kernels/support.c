@@ -20,7 +20,7 @@ static void run_case(const struct kernels *kernels, const struct shape *s, int t
     struct fixture f = {
         .kernels = kernels, .shape = *s, .rows = s->B * s->T, .rng = rng_of((uint64_t)s->C)
     };
-    f.sampler = rng_of((uint64_t)(threads * KERNELS_BUILDS_MAX + build));
+    f.sampler = rng_of((uint64_t)threads * KERNELS_BUILDS_MAX + (uint64_t)build);
     assert_int_equal(kernels->open(&options, &f.device, &error), ERR_OK);
     body(&f);
     kernels->close(f.device);
@@ -81,10 +81,17 @@ void assert_floats(const char *what, const float *got, const double *want, int64
     }
 }
 
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
 void assert_same_bits(const char *what, const float *a, const float *b, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
-        if (memcmp(&a[i], &b[i], sizeof(a[i])) != 0)
+        if (bits_of(a[i]) != bits_of(b[i]))
             fail_msg("%s[%lld] is %.9g once and %.9g then", what, (long long)i, (double)a[i],
                      (double)b[i]);
     }

@@ -354,15 +354,34 @@ enum err gpt_init(struct gpt *gpt, uint64_t seed, struct error *error)
     return rc;
 }
 
+static const struct gpt_tensor *layer_tensor(const struct gpt *gpt, int layer,
+                                             enum layer_tensor which)
+{
+    return &gpt->tensors[LAYERS_FROM + layer * LAYER_TENSORS + (int)which];
+}
+
 /* A layer's tensor in the parameters or gradients. */
 static float *layer_at(const struct gpt *gpt, float *flat, int layer, enum layer_tensor which)
 {
-    return flat + gpt->tensors[LAYERS_FROM + layer * LAYER_TENSORS + (int)which].offset;
+    return flat + layer_tensor(gpt, layer, which)->offset;
 }
 
 static float *final_norm_at(const struct gpt *gpt, float *flat)
 {
     return flat + gpt->tensors[gpt->tensor_count - 2].offset;
+}
+
+/* The product with a layer's weight and the bias behind it; fills in what the tensor says. */
+static void linear(const struct gpt *gpt, int layer, enum layer_tensor weight,
+                   struct kernels_matmul args)
+{
+    const struct gpt_tensor *tensor = layer_tensor(gpt, layer, weight);
+    args.rows = gpt->rows;
+    args.in_width = tensor->shape[1];
+    args.out_width = tensor->shape[0];
+    args.weight = gpt->params + tensor->offset;
+    args.bias = args.weight + tensor->count;
+    gpt->kernels->matmul(gpt->device, &args);
 }
 
 static void norm_forward(const struct gpt *gpt, const float *in, const float *weight,
@@ -382,64 +401,32 @@ static void norm_forward(const struct gpt *gpt, const float *in, const float *we
 static void attention_forward(const struct gpt *gpt, int layer)
 {
     const struct layer_acts *acts = &gpt->layers[layer];
-    int64_t C = gpt->config.width;
+    const struct kernels_attention attention = { .batch_rows = gpt->batch_rows,
+                                                 .context = gpt->config.context,
+                                                 .width = gpt->config.width,
+                                                 .heads = gpt->config.heads,
+                                                 .qkv = acts->qkv,
+                                                 .out = acts->attn,
+                                                 .logsum = acts->logsum };
     norm_forward(gpt, acts->in, layer_at(gpt, gpt->params, layer, LN1_WEIGHT), acts->ln1,
                  acts->mean1, acts->rstd1);
-    gpt->kernels->matmul(
-        gpt->device,
-        &(struct kernels_matmul){ .rows = gpt->rows,
-                                  .in_width = C,
-                                  .out_width = 3 * C,
-                                  .in = acts->ln1,
-                                  .weight = layer_at(gpt, gpt->params, layer, QKV_WEIGHT),
-                                  .bias = layer_at(gpt, gpt->params, layer, QKV_BIAS),
-                                  .out = acts->qkv });
-    gpt->kernels->attention(gpt->device,
-                            &(struct kernels_attention){ .batch_rows = gpt->batch_rows,
-                                                         .context = gpt->config.context,
-                                                         .width = C,
-                                                         .heads = gpt->config.heads,
-                                                         .qkv = acts->qkv,
-                                                         .out = acts->attn,
-                                                         .logsum = acts->logsum });
-    gpt->kernels->matmul(
-        gpt->device,
-        &(struct kernels_matmul){ .rows = gpt->rows,
-                                  .in_width = C,
-                                  .out_width = C,
-                                  .in = acts->attn,
-                                  .weight = layer_at(gpt, gpt->params, layer, ATTN_PROJ_WEIGHT),
-                                  .bias = layer_at(gpt, gpt->params, layer, ATTN_PROJ_BIAS),
-                                  .residual = acts->in,
-                                  .out = acts->mid });
+    linear(gpt, layer, QKV_WEIGHT,
+           (struct kernels_matmul){ .in = acts->ln1, .out = acts->qkv });
+    gpt->kernels->attention(gpt->device, &attention);
+    linear(gpt, layer, ATTN_PROJ_WEIGHT,
+           (struct kernels_matmul){ .in = acts->attn, .residual = acts->in, .out = acts->mid });
 }
 
 static void mlp_forward(const struct gpt *gpt, int layer)
 {
     const struct layer_acts *acts = &gpt->layers[layer];
-    int64_t C = gpt->config.width;
     norm_forward(gpt, acts->mid, layer_at(gpt, gpt->params, layer, LN2_WEIGHT), acts->ln2,
                  acts->mean2, acts->rstd2);
-    gpt->kernels->matmul(
-        gpt->device,
-        &(struct kernels_matmul){ .rows = gpt->rows,
-                                  .in_width = C,
-                                  .out_width = 4 * C,
-                                  .in = acts->ln2,
-                                  .weight = layer_at(gpt, gpt->params, layer, FC_WEIGHT),
-                                  .bias = layer_at(gpt, gpt->params, layer, FC_BIAS),
-                                  .out = acts->fc,
-                                  .gelu = acts->gelu });
-    gpt->kernels->matmul(
-        gpt->device,
-        &(struct kernels_matmul){ .rows = gpt->rows,
-                                  .in_width = 4 * C,
-                                  .out_width = C,
-                                  .in = acts->gelu,
-                                  .weight = layer_at(gpt, gpt->params, layer, MLP_PROJ_WEIGHT),
-                                  .bias = layer_at(gpt, gpt->params, layer, MLP_PROJ_BIAS),
-                                  .residual = acts->mid,
-                                  .out = acts->out });
+    linear(gpt, layer, FC_WEIGHT,
+           (struct kernels_matmul){ .in = acts->ln2, .out = acts->fc, .gelu = acts->gelu });
+    linear(
+        gpt, layer, MLP_PROJ_WEIGHT,
+        (struct kernels_matmul){ .in = acts->gelu, .residual = acts->mid, .out = acts->out });
 }
 
 static void embedding_forward(const struct gpt *gpt)
@@ -552,33 +539,32 @@ static void head_backward(const struct gpt *gpt)
                   gpt->mean, gpt->rstd, false, final_norm_at(gpt, gpt->grads));
 }
 
+/* The gradients of `linear`; fills in what the tensor says. */
+static void linear_backward(const struct gpt *gpt, int layer, enum layer_tensor weight,
+                            struct kernels_matmul_backward args)
+{
+    const struct gpt_tensor *tensor = layer_tensor(gpt, layer, weight);
+    args.rows = gpt->rows;
+    args.in_width = tensor->shape[1];
+    args.out_width = tensor->shape[0];
+    args.weight = gpt->params + tensor->offset;
+    args.weight_grad = gpt->grads + tensor->offset;
+    args.bias_grad = args.weight_grad + tensor->count;
+    gpt->kernels->matmul_backward(gpt->device, &args);
+}
+
 static void mlp_backward(const struct gpt *gpt, int layer)
 {
     const struct layer_acts *acts = &gpt->layers[layer];
-    int64_t C = gpt->config.width;
-    gpt->kernels->matmul_backward(
-        gpt->device, &(struct kernels_matmul_backward){
-                         .rows = gpt->rows,
-                         .in_width = 4 * C,
-                         .out_width = C,
-                         .in = acts->gelu,
-                         .weight = layer_at(gpt, gpt->params, layer, MLP_PROJ_WEIGHT),
-                         .out_grad = gpt->stream_grad,
-                         .gelu_input = acts->fc,
-                         .in_grad = gpt->wide_grad,
-                         .weight_grad = layer_at(gpt, gpt->grads, layer, MLP_PROJ_WEIGHT),
-                         .bias_grad = layer_at(gpt, gpt->grads, layer, MLP_PROJ_BIAS) });
-    gpt->kernels->matmul_backward(
-        gpt->device, &(struct kernels_matmul_backward){
-                         .rows = gpt->rows,
-                         .in_width = C,
-                         .out_width = 4 * C,
-                         .in = acts->ln2,
-                         .weight = layer_at(gpt, gpt->params, layer, FC_WEIGHT),
-                         .out_grad = gpt->wide_grad,
-                         .in_grad = gpt->branch_grad,
-                         .weight_grad = layer_at(gpt, gpt->grads, layer, FC_WEIGHT),
-                         .bias_grad = layer_at(gpt, gpt->grads, layer, FC_BIAS) });
+    linear_backward(gpt, layer, MLP_PROJ_WEIGHT,
+                    (struct kernels_matmul_backward){ .in = acts->gelu,
+                                                      .out_grad = gpt->stream_grad,
+                                                      .gelu_input = acts->fc,
+                                                      .in_grad = gpt->wide_grad });
+    linear_backward(gpt, layer, FC_WEIGHT,
+                    (struct kernels_matmul_backward){ .in = acts->ln2,
+                                                      .out_grad = gpt->wide_grad,
+                                                      .in_grad = gpt->branch_grad });
     norm_backward(gpt, acts->mid, layer_at(gpt, gpt->params, layer, LN2_WEIGHT), acts->mean2,
                   acts->rstd2, true, layer_at(gpt, gpt->grads, layer, LN2_WEIGHT));
 }
@@ -586,39 +572,24 @@ static void mlp_backward(const struct gpt *gpt, int layer)
 static void attention_backward(const struct gpt *gpt, int layer)
 {
     const struct layer_acts *acts = &gpt->layers[layer];
-    int64_t C = gpt->config.width;
-    gpt->kernels->matmul_backward(
-        gpt->device, &(struct kernels_matmul_backward){
-                         .rows = gpt->rows,
-                         .in_width = C,
-                         .out_width = C,
-                         .in = acts->attn,
-                         .weight = layer_at(gpt, gpt->params, layer, ATTN_PROJ_WEIGHT),
-                         .out_grad = gpt->stream_grad,
-                         .in_grad = gpt->branch_grad,
-                         .weight_grad = layer_at(gpt, gpt->grads, layer, ATTN_PROJ_WEIGHT),
-                         .bias_grad = layer_at(gpt, gpt->grads, layer, ATTN_PROJ_BIAS) });
-    gpt->kernels->attention_backward(
-        gpt->device, &(struct kernels_attention_backward){ .batch_rows = gpt->batch_rows,
-                                                           .context = gpt->config.context,
-                                                           .width = C,
-                                                           .heads = gpt->config.heads,
-                                                           .qkv = acts->qkv,
-                                                           .out = acts->attn,
-                                                           .logsum = acts->logsum,
-                                                           .out_grad = gpt->branch_grad,
-                                                           .qkv_grad = gpt->wide_grad });
-    gpt->kernels->matmul_backward(
-        gpt->device, &(struct kernels_matmul_backward){
-                         .rows = gpt->rows,
-                         .in_width = C,
-                         .out_width = 3 * C,
-                         .in = acts->ln1,
-                         .weight = layer_at(gpt, gpt->params, layer, QKV_WEIGHT),
-                         .out_grad = gpt->wide_grad,
-                         .in_grad = gpt->branch_grad,
-                         .weight_grad = layer_at(gpt, gpt->grads, layer, QKV_WEIGHT),
-                         .bias_grad = layer_at(gpt, gpt->grads, layer, QKV_BIAS) });
+    const struct kernels_attention_backward attention = { .batch_rows = gpt->batch_rows,
+                                                          .context = gpt->config.context,
+                                                          .width = gpt->config.width,
+                                                          .heads = gpt->config.heads,
+                                                          .qkv = acts->qkv,
+                                                          .out = acts->attn,
+                                                          .logsum = acts->logsum,
+                                                          .out_grad = gpt->branch_grad,
+                                                          .qkv_grad = gpt->wide_grad };
+    linear_backward(gpt, layer, ATTN_PROJ_WEIGHT,
+                    (struct kernels_matmul_backward){ .in = acts->attn,
+                                                      .out_grad = gpt->stream_grad,
+                                                      .in_grad = gpt->branch_grad });
+    gpt->kernels->attention_backward(gpt->device, &attention);
+    linear_backward(gpt, layer, QKV_WEIGHT,
+                    (struct kernels_matmul_backward){ .in = acts->ln1,
+                                                      .out_grad = gpt->wide_grad,
+                                                      .in_grad = gpt->branch_grad });
     norm_backward(gpt, acts->in, layer_at(gpt, gpt->params, layer, LN1_WEIGHT), acts->mean1,
                   acts->rstd1, true, layer_at(gpt, gpt->grads, layer, LN1_WEIGHT));
 }

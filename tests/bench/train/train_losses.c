@@ -13,7 +13,6 @@
 #include "worker/trainer/gpt.h"
 #include "worker/trainer/optim.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,16 +27,9 @@ static const struct optim_config adamw = {
     .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.1, .clip_norm = 1.0
 };
 
-static void fail(const char *format, ...) printf_like(1, 2) never_returns;
-
-static void fail(const char *format, ...)
+never_returns static void fail(const char *what, const char *detail)
 {
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "train_losses: ");
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\n");
-    va_end(args);
+    fprintf(stderr, "train_losses: %s%s\n", what, detail);
     exit(1);
 }
 
@@ -46,22 +38,22 @@ static FILE *open_in(const char *dir, const char *name)
     char path[4096];
     (void)snprintf(path, sizeof(path), "%s/%s", dir, name);
     FILE *file = fopen(path, "wb");
-    if (file == NULL) fail("cannot write %s", path);
+    if (file == NULL) fail("cannot write ", path);
     return file;
 }
 
 static void close_file(FILE *file)
 {
-    if (ferror(file) != 0 || fclose(file) != 0) fail("cannot write all of a file");
+    if (ferror(file) != 0 || fclose(file) != 0) fail("cannot write all of a file", "");
 }
 
 static size_t read_text(const char *path, unsigned char *text)
 {
     FILE *file = fopen(path, "rb");
-    if (file == NULL) fail("cannot read %s", path);
+    if (file == NULL) fail("cannot read ", path);
     size_t bytes = fread(text, 1, TEXT_MAX, file);
     (void)fclose(file);
-    if (bytes < CONTEXT + 2) fail("%s is too short", path);
+    if (bytes < CONTEXT + 2) fail("too short: ", path);
     return bytes;
 }
 
@@ -124,7 +116,7 @@ static void train(const char *dir, const unsigned char *text, size_t bytes, stru
     struct rng rng = rng_of(3);
     FILE *batches = open_in(dir, "batches.i32");
     FILE *losses = open_in(dir, "losses.txt");
-    if (optim_create(&adamw, gpt, &optim, &error) != ERR_OK) fail("%s", error.text);
+    if (optim_create(&adamw, gpt, &optim, &error) != ERR_OK) fail("", error.text);
     double start = seconds_now();
     for (int64_t step = 1; step <= schedule->total_steps; step++) {
         double loss, norm;
@@ -133,7 +125,7 @@ static void train(const char *dir, const unsigned char *text, size_t bytes, stru
         if (gpt_forward(gpt, batch.tokens[0], batch.targets[0], &loss, &error) != ERR_OK ||
             gpt_backward(gpt, NULL, NULL, &error) != ERR_OK ||
             optim_step(optim, optim_schedule_lr(schedule, step), 1.0, &norm, &error) != ERR_OK)
-            fail("step %lld: %s", (long long)step, error.text);
+            fail("a step failed: ", error.text);
         fprintf(losses, "%.9g\n", loss);
     }
     printf("%.1f ms a step\n", 1e3 * (seconds_now() - start) / (double)schedule->total_steps);
@@ -153,7 +145,7 @@ int main(int argc, char **argv)
     }
     size_t bytes = read_text(argv[1], text);
     long steps = strtol(argv[3], NULL, 10);
-    if (steps < 1 || steps > STEPS_MAX) fail("steps must be 1 to %d", STEPS_MAX);
+    if (steps < 1 || steps > STEPS_MAX) fail("bad number of steps: ", argv[3]);
     const struct optim_schedule schedule = {
         .lr_max = 1e-3, .min_ratio = 0.1, .warmup_steps = steps / 10, .total_steps = steps
     };
@@ -162,8 +154,8 @@ int main(int argc, char **argv)
                                          .threads =
                                              argc == 5 ? (int)strtol(argv[4], NULL, 10) : 1,
                                          .kernels = kernels_cpu() };
-    if (gpt_create(&options, &gpt, &error) != ERR_OK) fail("%s", error.text);
-    if (gpt_init(gpt, 1, &error) != ERR_OK) fail("%s", error.text);
+    if (gpt_create(&options, &gpt, &error) != ERR_OK) fail("", error.text);
+    if (gpt_init(gpt, 1, &error) != ERR_OK) fail("", error.text);
     write_config(argv[2], &schedule);
     write_weights(argv[2], gpt);
     train(argv[2], text, bytes, gpt, &schedule);
