@@ -1,4 +1,5 @@
 #include "tests/kernels/support.h"
+#include "worker/trainer/optim.h"
 
 #include <stdlib.h>
 
@@ -381,6 +382,76 @@ static void tokens_outside_the_vocabulary_are_refused(void **state)
     gpt_destroy(gpt);
 }
 
+/* A table whose n-th allocation fails, and which counts what is open. */
+static struct {
+    struct kernels table;
+    int allocs_left;
+    int open_devices, open_blocks;
+} faulty;
+
+static enum err faulty_open(const struct kernels_options *options,
+                            struct kernels_device **device, struct error *error)
+{
+    enum err rc = kernels_cpu()->open(options, device, error);
+    if (rc == ERR_OK) faulty.open_devices++;
+    return rc;
+}
+
+static void faulty_close(struct kernels_device *device)
+{
+    if (device != NULL) faulty.open_devices--;
+    kernels_cpu()->close(device);
+}
+
+static enum err faulty_alloc(struct kernels_device *device, size_t bytes, void **memory,
+                             struct error *error)
+{
+    *memory = NULL;
+    if (faulty.allocs_left-- == 0) return error_set(error, ERR_NO_MEMORY, "none left");
+    faulty.open_blocks++;
+    return kernels_cpu()->alloc(device, bytes, memory, error);
+}
+
+static void faulty_release(struct kernels_device *device, void *memory)
+{
+    if (memory != NULL) faulty.open_blocks--;
+    kernels_cpu()->release(device, memory);
+}
+
+/* Memory runs out at every place in turn, until a model and its optimizer succeed: nothing stays
+ * behind, and the model that an optimizer failed on is still whole. */
+static void memory_may_run_out_anywhere(void **state)
+{
+    (void)state;
+    const struct optim_config adamw = {
+        .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.1, .clip_norm = 1.0
+    };
+    struct gpt_options options = options_of(&odd, 1, 2);
+    faulty.table = *kernels_cpu();
+    faulty.table.open = faulty_open;
+    faulty.table.close = faulty_close;
+    faulty.table.alloc = faulty_alloc;
+    faulty.table.release = faulty_release;
+    options.kernels = &faulty.table;
+    int failures = 0;
+    for (enum err rc = ERR_NO_MEMORY; rc != ERR_OK; failures++) {
+        struct gpt *gpt;
+        struct optim *optim = NULL;
+        faulty.allocs_left = failures;
+        if ((rc = gpt_create(&options, &gpt, NULL)) == ERR_OK)
+            rc = optim_create(&adamw, gpt, &optim, NULL);
+        else
+            assert_null(gpt);
+        assert_int_equal(rc == ERR_OK, optim != NULL);
+        if (rc != ERR_OK) assert_int_equal(rc, ERR_NO_MEMORY);
+        optim_destroy(optim);
+        gpt_destroy(gpt);
+        assert_int_equal(faulty.open_blocks, 0);
+        assert_int_equal(faulty.open_devices, 0);
+    }
+    assert_int_equal(failures, 7); /* six blocks: the seventh try succeeds */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +466,7 @@ int main(void)
         cmocka_unit_test(a_nan_reaches_the_loss),
         cmocka_unit_test(bad_options_are_refused_by_name),
         cmocka_unit_test(tokens_outside_the_vocabulary_are_refused),
+        cmocka_unit_test(memory_may_run_out_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
