@@ -38,6 +38,7 @@ struct gang_shm_segment {
     _Atomic uint32_t closed;                         /* trainer writes */
     _Alignas(CACHE_LINE) _Atomic uint64_t completed; /* agent writes */
     _Atomic uint32_t trainer_bell;                   /* agent rings, trainer sleeps on it */
+    _Atomic uint32_t aborting;                       /* agent: who sets it writes the reason */
     _Atomic uint32_t aborted;                        /* agent writes, after the reason */
     _Alignas(CACHE_LINE) char reason[GANG_SHM_REASON_BYTES];
     _Alignas(CACHE_LINE) struct slot slots[GANG_SHM_RING];
@@ -256,7 +257,7 @@ void gang_shm_complete(struct gang_shm *shm, const struct gang_shm_request *requ
 void gang_shm_abort(struct gang_shm *shm, const char *reason)
 {
     struct gang_shm_segment *segment = shm->segment;
-    if (atomic_load_explicit(&segment->aborted, memory_order_acquire) != 0) return;
+    if (atomic_exchange_explicit(&segment->aborting, 1, memory_order_acq_rel) != 0) return;
     size_t len = strnlen(reason, GANG_SHM_REASON_BYTES - 1);
     memcpy(segment->reason, reason, len);
     segment->reason[len] = '\0';

@@ -103,7 +103,8 @@ void *gang_shm_slice(const struct gang_shm *shm, const struct gang_shm_request *
  */
 void gang_shm_complete(struct gang_shm *shm, const struct gang_shm_request *request);
 
-/* Fails all of the trainer's waits, now and later, with this reason. The first reason stays. */
+/* Fails all of the trainer's waits, now and later, with this reason. The first reason stays.
+ * May be called from another thread than the one that serves requests. */
 void gang_shm_abort(struct gang_shm *shm, const char *reason);
 
 /* ---- the trainer's side ---- */
