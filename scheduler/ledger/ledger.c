@@ -449,16 +449,19 @@ enum err ledger_ballast_release(struct ledger *ledger, struct error *error)
 static enum err ballast_fill(const struct ledger_io *io, int fd, const char *path,
                              struct error *error)
 {
-    uint64_t piece[512];
-    uint64_t state = 0;
-    for (int64_t at = 0; at < LEDGER_BALLAST_BYTES; at += (int64_t)sizeof(piece)) {
-        for (size_t i = 0; i < ARRAY_COUNT(piece); i++)
-            piece[i] = state = hash_mix(state, i);
-        if (!io_write_whole(io, fd, piece, sizeof(piece), at))
-            return error_errno(error, "write %s", path);
+    enum { PIECE_BYTES = 1 << 16, PIECE_WORDS = PIECE_BYTES / 8 };
+    uint64_t *piece = malloc(PIECE_BYTES);
+    if (piece == NULL) return error_set(error, ERR_NO_MEMORY, "out of memory");
+    enum err rc = ERR_OK;
+    for (int64_t at = 0; at < LEDGER_BALLAST_BYTES && rc == ERR_OK; at += PIECE_BYTES) {
+        for (uint64_t i = 0; i < PIECE_WORDS; i++)
+            piece[i] = hash_mix((uint64_t)at, i);
+        if (!io_write_whole(io, fd, piece, PIECE_BYTES, at))
+            rc = error_errno(error, "write %s", path);
     }
-    if (io_sync(io, fd, false) != 0) return error_errno(error, "sync %s", path);
-    return ERR_OK;
+    free(piece);
+    if (rc == ERR_OK && io_sync(io, fd, false) != 0) rc = error_errno(error, "sync %s", path);
+    return rc;
 }
 
 enum err ledger_ballast_restore(struct ledger *ledger, struct error *error)
