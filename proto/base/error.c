@@ -1,3 +1,4 @@
+#define PROTO_BASE_ERROR_C
 #include "proto/base/error.h"
 
 #include <errno.h>

@@ -56,6 +56,8 @@ CASES = [
     ("words", {"low/a.c": "void f(void)\n{\n    strcpy (a, b);\n}\n"}, "low/a.c:3: strcpy is not used"),
     ("words", {"low/a.c": "int n = atoi(s);\n"}, "low/a.c:1: atoi is not used"),
     ("words", {"low/a.c": "void *p = alloca(n);\n"}, "low/a.c:1: alloca is not used"),
+    ("words", {"low/a.c": "int n = system(s);\n", "tests/a.c": "int n = system(s);\n"},
+     "low/a.c:1: system runs a shell"),
     ("words", {"scheduler/core/a.c": "\nstatic float x;\n"}, "scheduler/core/a.c:2: no float"),
     ("words", {"scheduler/ledger/l.h": GUARDED.format("SCHEDULER_LEDGER_L_H", "double x(void);")},
      "scheduler/ledger/l.h:3: no double"),
