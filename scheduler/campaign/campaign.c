@@ -93,16 +93,29 @@ static enum err folder_of(struct arena *arena, const char *path, const char **fo
 
 /* ---- runs ---------------------------------------------------------------------------- */
 
-/* Runs as they are read: chunks, because a sweep tells its number only by being expanded. */
+/* Runs as they are read. A sweep tells their number only by being expanded, so the tables grow. */
 struct run_list {
     struct loader *loader;
     uint32_t capacity;
-    uint32_t *name_slots; /* open hash: run index + 1 */
-    uint32_t slot_count;
-    uint32_t *lines; /* by run */
+    uint32_t *name_slots; /* open hash of names: run index + 1; four slots a run */
+    uint32_t *lines;      /* by run */
     uint32_t team_count;
     const char *teams[TENANTS_MAX];
 };
+
+/* The slot where the name stands, or would stand. */
+static uint32_t *name_slot(const struct run_list *list, const char *name)
+{
+    uint32_t mask = 4 * list->capacity - 1;
+    uint64_t hash = 0;
+    for (const char *c = name; *c; c++)
+        hash = hash_mix(hash, (uint8_t)*c);
+    uint32_t at = (uint32_t)hash & mask;
+    while (list->name_slots[at] != 0 &&
+           strcmp(list->loader->campaign->runs[list->name_slots[at] - 1].name, name) != 0)
+        at = (at + 1) & mask;
+    return &list->name_slots[at];
+}
 
 static void grow(struct run_list *list)
 {
@@ -121,23 +134,20 @@ static void grow(struct run_list *list)
     campaign->launches = launches;
     list->lines = lines;
     list->capacity = capacity;
+    list->name_slots =
+        (uint32_t *)arena_array(arena, 4 * (size_t)capacity, sizeof *list->name_slots);
+    for (uint32_t i = 0; i < campaign->run_count; i++)
+        *name_slot(list, runs[i].name) = i + 1;
 }
 
 static enum err name_is_new(struct run_list *list, const struct run_spec *run, uint32_t line)
 {
-    const struct campaign *campaign = list->loader->campaign;
-    uint64_t hash = 0;
-    for (const char *c = run->name; *c; c++)
-        hash = hash_mix(hash, (uint8_t)*c);
-    uint32_t at = (uint32_t)(hash & (list->slot_count - 1));
-    for (; list->name_slots[at] != 0; at = (at + 1) & (list->slot_count - 1)) {
-        uint32_t other = list->name_slots[at] - 1;
-        if (strcmp(campaign->runs[other].name, run->name) == 0)
-            return reader_fail(&list->loader->reader, line, "name",
-                               "two runs are called `%s`, the first on line %u; rename one",
-                               run->name, list->lines[other]);
-    }
-    list->name_slots[at] = campaign->run_count + 1;
+    uint32_t *slot = name_slot(list, run->name);
+    if (*slot != 0)
+        return reader_fail(&list->loader->reader, line, "name",
+                           "two runs are called `%s`, the first on line %u; rename one",
+                           run->name, list->lines[*slot - 1]);
+    *slot = list->loader->campaign->run_count + 1;
     return ERR_OK;
 }
 
@@ -170,9 +180,7 @@ static enum err take_run(void *context, const struct entry *entry)
 
 static enum err runs_read(struct loader *loader, const struct top *top)
 {
-    struct run_list list = { .loader = loader, .slot_count = 2 * CAMPAIGN_RUNS_MAX };
-    list.name_slots =
-        (uint32_t *)arena_array(loader->reader.arena, list.slot_count, sizeof *list.name_slots);
+    struct run_list list = { .loader = loader };
     enum err rc =
         runs_expand(&loader->reader, top->defaults, top->runs, top->sweep, take_run, &list);
     if (rc != ERR_OK) return rc;
@@ -206,28 +214,35 @@ static enum err read_all(struct loader *loader, const struct node *root)
     return rc;
 }
 
+enum err campaign_parse(const struct source *source, struct campaign *campaign,
+                        struct error *error)
+{
+    struct loader loader = { .directory = source->folder,
+                             .trainer = source->trainer,
+                             .campaign = campaign };
+    loader.reader = (struct reader){
+        .arena = &campaign->arena, .file = source->file, .currency = "", .error = error
+    };
+    const struct node *root = NULL;
+    enum err rc = tree_parse(&campaign->arena, source->file, source->text, &root, error);
+    if (rc == ERR_OK) rc = read_all(&loader, root);
+    if (rc != ERR_OK) return rc;
+    campaign->spec.file_text = source->text;
+    campaign->spec.file_hash = sha256_of2(source->text, TEXT(""));
+    return ERR_OK;
+}
+
 enum err campaign_load(const char *path, const char *trainer, struct campaign *campaign,
                        struct error *error)
 {
     memset(campaign, 0, sizeof *campaign);
-    struct loader loader = { .campaign = campaign };
-    struct text text = { "", 0 };
-    const struct node *root = NULL;
-    loader.reader = (struct reader){
-        .arena = &campaign->arena, .file = path, .currency = "", .error = error
-    };
-    enum err rc = file_text(&campaign->arena, path, &text, error);
-    if (rc == ERR_OK) rc = folder_of(&campaign->arena, path, &loader.directory, error);
-    loader.trainer = arena_copy(&campaign->arena, text_of(trainer));
-    if (rc == ERR_OK) rc = tree_parse(&campaign->arena, path, text, &root, error);
-    if (rc == ERR_OK) rc = read_all(&loader, root);
-    if (rc != ERR_OK) {
-        campaign_fini(campaign);
-        return rc;
-    }
-    campaign->spec.file_text = text;
-    campaign->spec.file_hash = sha256_of2(text, TEXT(""));
-    return ERR_OK;
+    struct source source = { .file = path,
+                             .trainer = arena_copy(&campaign->arena, text_of(trainer)) };
+    enum err rc = file_text(&campaign->arena, path, &source.text, error);
+    if (rc == ERR_OK) rc = folder_of(&campaign->arena, path, &source.folder, error);
+    if (rc == ERR_OK) rc = campaign_parse(&source, campaign, error);
+    if (rc != ERR_OK) campaign_fini(campaign);
+    return rc;
 }
 
 void campaign_fini(struct campaign *campaign)

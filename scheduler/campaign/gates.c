@@ -340,8 +340,10 @@ enum err gates_read(struct loader *loader, const struct entry *gates)
     if (count > CAMPAIGN_POINTS_MAX)
         return reader_fail(&loader->reader, gates->line, "gates",
                            "has more than %d gates; take fewer", CAMPAIGN_POINTS_MAX);
-    struct gate_spec *points = (struct gate_spec *)arena_array(
-        &campaign->arena, CAMPAIGN_POINTS_MAX, sizeof(struct gate_spec));
+    uint32_t room = count * GATES_PER_RUN_MAX;
+    if (room > CAMPAIGN_POINTS_MAX) room = CAMPAIGN_POINTS_MAX;
+    struct gate_spec *points =
+        (struct gate_spec *)arena_array(&campaign->arena, room, sizeof(struct gate_spec));
     campaign->named_gates =
         (struct named_gate *)arena_array(&campaign->arena, count, sizeof(struct named_gate));
     campaign->spec.gates = points;

@@ -42,6 +42,19 @@ struct loader {
     struct timing timing;
 };
 
+/* A campaign file that has been read. Everything is borrowed for as long as the campaign lives. */
+struct source {
+    const char *file;   /* its name, for errors */
+    const char *folder; /* absolute */
+    const char *trainer;
+    struct text text;
+};
+
+/* The part of campaign_load that touches no file, for fuzzing too. Fills a zeroed campaign; on failure
+ * the caller releases what is in it. */
+must_use enum err campaign_parse(const struct source *source, struct campaign *campaign,
+                                 struct error *error);
+
 /* Finds the name that the scalar at `entry` holds among `count` names, `stride_bytes` apart.
  * The error says what is defined under `where`. */
 must_use enum err name_lookup(const struct reader *reader, const char *key,

@@ -18,65 +18,26 @@
     }
 #define FOREVER RUNBOOK_UNLIMITED
 
-/* clang-format off: one row a line */
+/* One row a line. */
+/* clang-format off */
 static const struct runbook_row default_rows[] = {
     /* The built-in trainer says by its exit code what a new start would not mend. */
     { INCIDENT_TRAINER_FAILED, 2, "", true, 1, { STEP(STOP, FOREVER) } }, /* bad configuration
-                                                                           */
+    */
     { INCIDENT_TRAINER_FAILED, 3, "", true, 1, { STEP(STOP, FOREVER) } }, /* no data */
     { INCIDENT_TRAINER_FAILED, 4, "", true, 1, { STEP(STOP, FOREVER) } }, /* bad checkpoint */
     { INCIDENT_TRAINER_FAILED, 5, "", true, 1, { STEP(STOP, FOREVER) } }, /* loss not finite */
     { INCIDENT_TRAINER_FAILED, 7, "", true, 1, { STEP(STOP, FOREVER) } }, /* no such backend */
-    { INCIDENT_TRAINER_FAILED,
-      6,
-      "",
-      true,
-      3,
-      { STEP(RESTART, 5), STEP(PARK, 1), STEP(STOP, FOREVER) } }, /* gang */
-    { INCIDENT_TRAINER_FAILED,
-      8,
-      "",
-      true,
-      2,
-      { STEP(PARK, 3), STEP(STOP, FOREVER) } }, /* no space */
+    { INCIDENT_TRAINER_FAILED, 6, "", true, 3, { STEP(RESTART, 5), STEP(PARK, 1), STEP(STOP, FOREVER) } }, /* gang */
+    { INCIDENT_TRAINER_FAILED, 8, "", true, 2, { STEP(PARK, 3), STEP(STOP, FOREVER) } }, /* no space */
     { INCIDENT_NONFINITE_LOSS, RUNBOOK_EXIT_ANY, "", true, 1, { STEP(STOP, FOREVER) } },
-    { INCIDENT_NONFINITE_LOSS,
-      RUNBOOK_EXIT_ANY,
-      "",
-      false,
-      2,
-      { STEP(RESTART, 1), STEP(STOP, FOREVER) } },
-    { INCIDENT_TRAINER_FAILED,
-      RUNBOOK_EXIT_ANY,
-      "",
-      false,
-      2,
-      { STEP(RESTART, 3), STEP(STOP, FOREVER) } },
-    { INCIDENT_START_TIMEOUT,
-      RUNBOOK_EXIT_ANY,
-      "",
-      false,
-      2,
-      { STEP(RESTART, 2), STEP(STOP, FOREVER) } },
+    { INCIDENT_NONFINITE_LOSS, RUNBOOK_EXIT_ANY, "", false, 2, { STEP(RESTART, 1), STEP(STOP, FOREVER) } },
+    { INCIDENT_TRAINER_FAILED, RUNBOOK_EXIT_ANY, "", false, 2, { STEP(RESTART, 3), STEP(STOP, FOREVER) } },
+    { INCIDENT_START_TIMEOUT, RUNBOOK_EXIT_ANY, "", false, 2, { STEP(RESTART, 2), STEP(STOP, FOREVER) } },
     { INCIDENT_GATE_MISSED, RUNBOOK_EXIT_ANY, "", false, 1, { STEP(STOP, FOREVER) } },
-    { INCIDENT_HANG,
-      RUNBOOK_EXIT_ANY,
-      "",
-      false,
-      3,
-      { STEP(RESTART, 3), STEP(PARK, 1), STEP(STOP, FOREVER) } },
-    { INCIDENT_LAUNCH_FAILED,
-      RUNBOOK_EXIT_ANY,
-      "",
-      false,
-      2,
-      { STEP(RESTART, 3), STEP(STOP, FOREVER) } },
-    { INCIDENT_LOST_WORKER,
-      RUNBOOK_EXIT_ANY,
-      "",
-      false,
-      3,
-      { STEP(RESTART, 20), STEP(PARK, 3), STEP(STOP, FOREVER) } },
+    { INCIDENT_HANG, RUNBOOK_EXIT_ANY, "", false, 3, { STEP(RESTART, 3), STEP(PARK, 1), STEP(STOP, FOREVER) } },
+    { INCIDENT_LAUNCH_FAILED, RUNBOOK_EXIT_ANY, "", false, 2, { STEP(RESTART, 3), STEP(STOP, FOREVER) } },
+    { INCIDENT_LOST_WORKER, RUNBOOK_EXIT_ANY, "", false, 3, { STEP(RESTART, 20), STEP(PARK, 3), STEP(STOP, FOREVER) } },
     { INCIDENT_LEASE_EXPIRED, RUNBOOK_EXIT_ANY, "", false, 1, { STEP(RESTART, FOREVER) } },
     { INCIDENT_COORDINATOR_LOST, RUNBOOK_EXIT_ANY, "", false, 1, { STEP(RESTART, FOREVER) } },
 };

@@ -20,6 +20,7 @@ enum trainer_kind { KIND_WHOLE, KIND_REAL, KIND_WORD };
 static const char *const section_words[] = { "model", "train" };
 
 #define WORDS_MAX 4
+enum { RANK_BATCH_MAX = 4096 }; /* sequences that one trainer can hold in a step */
 
 struct trainer_key {
     enum trainer_section section;
@@ -29,23 +30,17 @@ struct trainer_key {
     const char *words[WORDS_MAX];
 };
 
-/* clang-format off: one key a line */
+/* One row a line. */
+/* clang-format off */
 static const struct trainer_key trainer_keys[] = {
     { SECTION_MODEL, "layers", "--layers", "4", KIND_WHOLE, 1, 256, { 0 } },
-    { SECTION_MODEL, "width", "--width", "128", KIND_WHOLE, 8, 65536, { 0 } },
-    { SECTION_MODEL, "heads", "--heads", "4", KIND_WHOLE, 1, 1024, { 0 } },
-    { SECTION_MODEL, "context", "--context", "128", KIND_WHOLE, 1, 65536, { 0 } },
+    { SECTION_MODEL, "width", "--width", "128", KIND_WHOLE, 1, 16384, { 0 } },
+    { SECTION_MODEL, "heads", "--heads", "4", KIND_WHOLE, 1, 16384, { 0 } },
+    { SECTION_MODEL, "context", "--context", "128", KIND_WHOLE, 1, 1024, { 0 } },
     { SECTION_MODEL, "vocab", "--vocab", "256", KIND_WHOLE, 2, 65536, { 0 } },
-    { SECTION_TRAIN,
-      "data_format",
-      "--data-format",
-      "text",
-      KIND_WORD,
-      0,
-      0,
-      { "text", "u16" } },
-    { SECTION_TRAIN, "batch", "--batch", "8", KIND_WHOLE, 1, 1048576, { 0 } },
-    { SECTION_TRAIN, "lr", "--lr", "1e-3", KIND_REAL, 0, 100, { 0 } },
+    { SECTION_TRAIN, "data_format", "--data-format", "text", KIND_WORD, 0, 0, { "text", "u16" } },
+    { SECTION_TRAIN, "batch", "--batch", "8", KIND_WHOLE, 1, 4194304, { 0 } },
+    { SECTION_TRAIN, "lr", "--lr", "1e-3", KIND_REAL, 1e-12, 100, { 0 } },
     { SECTION_TRAIN, "lr_min_ratio", "--lr-min-ratio", "0.1", KIND_REAL, 0, 1, { 0 } },
     { SECTION_TRAIN, "warmup", "--warmup", "20", KIND_WHOLE, 0, 1e12, { 0 } },
     { SECTION_TRAIN, "weight_decay", "--weight-decay", "0.1", KIND_REAL, 0, 100, { 0 } },
@@ -55,23 +50,9 @@ static const struct trainer_key trainer_keys[] = {
     { SECTION_TRAIN, "seed", "--seed", "1", KIND_WHOLE, 0, 9e15, { 0 } },
     { SECTION_TRAIN, "eval_every", "--eval-every", "50", KIND_WHOLE, 0, 1e12, { 0 } },
     { SECTION_TRAIN, "eval_batches", "--eval-batches", "4", KIND_WHOLE, 1, 1e6, { 0 } },
-    { SECTION_TRAIN,
-      "checkpoint_every",
-      "--checkpoint-every",
-      "100",
-      KIND_WHOLE,
-      0,
-      1e12,
-      { 0 } },
+    { SECTION_TRAIN, "checkpoint_every", "--checkpoint-every", "100", KIND_WHOLE, 0, 1e12, { 0 } },
     { SECTION_TRAIN, "keep", "--keep", "2", KIND_WHOLE, 1, 1e6, { 0 } },
-    { SECTION_TRAIN,
-      "backend",
-      "--backend",
-      "auto",
-      KIND_WORD,
-      0,
-      0,
-      { "auto", "cuda", "cpu" } },
+    { SECTION_TRAIN, "backend", "--backend", "auto", KIND_WORD, 0, 0, { "auto", "cuda", "cpu" } },
     { SECTION_TRAIN, "dtype", "--dtype", "fp32", KIND_WORD, 0, 0, { "fp32" } },
 };
 /* clang-format on */
@@ -197,12 +178,22 @@ static enum err values_check(const struct reader *reader, const struct trainer_v
                            "; choose numbers that divide evenly",
                            heads, width);
     line = run->line;
+    uint64_t warmup = whole_of(values, SECTION_TRAIN, "warmup", &line);
+    if (warmup > spec->steps)
+        return reader_fail(reader, line, "train.warmup",
+                           "%" PRIu64 " steps are more than the run's %" PRIu64 "; shorten it",
+                           warmup, spec->steps);
+    line = run->line;
     uint64_t batch = whole_of(values, SECTION_TRAIN, "batch", &line);
     if (batch % spec->ranks != 0)
         return reader_fail(reader, line, "train.batch",
                            "%" PRIu64 " sequences do not divide over %" PRIu32
                            " ranks; make it a multiple of the ranks",
                            batch, spec->ranks);
+    if (batch / spec->ranks > RANK_BATCH_MAX)
+        return reader_fail(reader, line, "train.batch",
+                           "%" PRIu64 " sequences are more than %d for each rank; lower it",
+                           batch, RANK_BATCH_MAX);
     line = run->line;
     uint64_t vocab = whole_of(values, SECTION_MODEL, "vocab", &line);
     size_t format = key_named(SECTION_TRAIN, TEXT("data_format"));
@@ -220,6 +211,11 @@ enum err trainer_read(const struct loader *loader, const struct entry *model,
     struct arena *arena = loader->reader.arena;
     for (size_t i = 0; i < KEY_COUNT; i++)
         values.text[i] = trainer_keys[i].fallback;
+    /* A short run warms up no longer than it lasts. */
+    size_t warmup = key_named(SECTION_TRAIN, TEXT("warmup"));
+    uint64_t usual;
+    check(text_to_u64(text_of(trainer_keys[warmup].fallback), &usual));
+    if (spec->steps < usual) values.text[warmup] = arena_format(arena, "%" PRIu64, spec->steps);
     enum err rc = section_read(&loader->reader, SECTION_MODEL, model, &values);
     if (rc == ERR_OK) rc = section_read(&loader->reader, SECTION_TRAIN, train, &values);
     if (rc == ERR_OK) rc = values_check(&loader->reader, &values, run, spec);

@@ -315,6 +315,18 @@ static void a_command_without_steps_has_unknown_ones(void **state)
     campaign_fini(&c);
 }
 
+static void a_short_run_warms_up_no_longer_than_it_lasts(void **state)
+{
+    (void)state;
+    struct campaign c;
+    load_good(HEAD "defaults: {budget: 1 USD, data: t.txt}\n"
+                   "runs: [{name: a, steps: 7}, {name: b, steps: 7, train: {warmup: 3}}]\n",
+              &c);
+    assert_string_equal(flag(&c.launches[0], "--warmup"), "7");
+    assert_string_equal(flag(&c.launches[1], "--warmup"), "3");
+    campaign_fini(&c);
+}
+
 static void the_file_is_kept_with_its_hash(void **state)
 {
     (void)state;
@@ -381,6 +393,7 @@ int main(void)
         cmocka_unit_test(a_run_of_the_built_in_trainer_is_read),
         cmocka_unit_test(runs_of_commands_are_read),
         cmocka_unit_test(a_command_without_steps_has_unknown_ones),
+        cmocka_unit_test(a_short_run_warms_up_no_longer_than_it_lasts),
         cmocka_unit_test(the_file_is_kept_with_its_hash),
         cmocka_unit_test(a_zeroed_campaign_may_be_released),
         cmocka_unit_test(a_budget_must_pay_for_the_first_lease),
