@@ -94,42 +94,44 @@ struct line {
 };
 
 /* Texts for people are cut, not refused. */
-static bool read_cut(struct json *json, char *to, size_t to_bytes)
+static bool read_cut(struct json_scan *json, char *to, size_t to_bytes)
 {
     char whole[EVENT_PATH_BYTES];
-    if (!json_string(json, whole, sizeof whole)) return false;
+    if (!json_scan_string(json, whole, sizeof whole)) return false;
     text_copy(to, to_bytes, text_of(whole));
     return true;
 }
 
-static bool read_key(struct json *json, const struct key *key, struct trainer_event *event)
+static bool read_key(struct json_scan *json, const struct key *key, struct trainer_event *event)
 {
     char *to = (char *)event + key->offset;
     double number;
     uint64_t count;
-    if (json_peek(json) == JSON_NULL) return json_skip(json); /* as if it were not there */
+    if (json_scan_peek(json) == JSON_NULL)
+        return json_scan_skip(json); /* as if it were not there */
     switch (key->kind) {
     case KEY_COUNT:
-        if (!json_count(json, &count)) return false;
+        if (!json_scan_count(json, &count)) return false;
         memcpy(to, &count, sizeof count);
         break;
     case KEY_NUMBER:
-        if (!json_number(json, &number)) return false;
+        if (!json_scan_number(json, &number)) return false;
         memcpy(to, &number, sizeof number);
         break;
     case KEY_STRING:
-        if (!json_string(json, to, key->bytes)) return false;
+        if (!json_scan_string(json, to, key->bytes)) return false;
         break;
     }
     if (key->has_offset != SIZE_MAX) *((bool *)event + key->has_offset) = true;
     return true;
 }
 
-static bool read_value(struct json *json, const char *name, struct trainer_event *event,
+static bool read_value(struct json_scan *json, const char *name, struct trainer_event *event,
                        struct line *line)
 {
-    enum json_kind kind = json_peek(json);
-    if (strcmp(name, "ready") == 0 && kind == JSON_BOOL) return json_bool(json, &line->ready);
+    enum json_kind kind = json_scan_peek(json);
+    if (strcmp(name, "ready") == 0 && kind == JSON_BOOL)
+        return json_scan_bool(json, &line->ready);
     if (strcmp(name, "backend") == 0 && kind == JSON_STRING)
         return read_cut(json, line->backend, sizeof line->backend);
     if (strcmp(name, "detail") == 0 && kind == JSON_STRING)
@@ -140,7 +142,7 @@ static bool read_value(struct json *json, const char *name, struct trainer_event
     }
     for (size_t i = 0; i < ARRAY_COUNT(keys); i++)
         if (strcmp(name, keys[i].name) == 0) return read_key(json, &keys[i], event);
-    return json_skip(json);
+    return json_scan_skip(json);
 }
 
 static enum err classify(struct trainer_event *event, const struct line *line)
@@ -166,14 +168,15 @@ static enum err classify(struct trainer_event *event, const struct line *line)
 enum err events_parse_json(const char *bytes, size_t n, struct trainer_event *event,
                            struct error *error)
 {
-    struct json json = json_of((struct text){ bytes, n });
+    struct json_scan json = json_scan_of((struct text){ bytes, n });
     struct line line = { 0 };
     char key[64];
     memset(event, 0, sizeof *event);
-    if (json_enter(&json))
-        for (bool first = true; json_next_key(&json, first, key, sizeof key); first = false)
+    if (json_scan_enter(&json))
+        for (bool first = true; json_scan_next_key(&json, first, key, sizeof key);
+             first = false)
             if (!read_value(&json, key, event, &line)) break;
-    if (!json_at_end(&json))
+    if (!json_scan_at_end(&json))
         return error_set(error, ERR_INPUT, "not a JSON object at byte %td", json.at - bytes);
     enum err rc = classify(event, &line);
     return rc == ERR_OK ? check_event(event, error) : rc;

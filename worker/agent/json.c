@@ -6,24 +6,24 @@
 
 enum { DEPTH_MAX = 32, NUMBER_BYTES_MAX = 64 };
 
-struct json json_of(struct text text)
+struct json_scan json_scan_of(struct text text)
 {
-    return (struct json){ .at = text.data, .end = text.data + text.len };
+    return (struct json_scan){ .at = text.data, .end = text.data + text.len };
 }
 
-static bool fail(struct json *json)
+static bool fail(struct json_scan *json)
 {
     json->failed = true;
     return false;
 }
 
-static void skip_blanks(struct json *json)
+static void skip_blanks(struct json_scan *json)
 {
     while (json->at < json->end && strchr(" \t\r\n", *json->at) && *json->at)
         json->at++;
 }
 
-static bool take(struct json *json, const char *word)
+static bool take(struct json_scan *json, const char *word)
 {
     size_t n = strlen(word);
     skip_blanks(json);
@@ -33,7 +33,7 @@ static bool take(struct json *json, const char *word)
     return true;
 }
 
-enum json_kind json_peek(struct json *json)
+enum json_kind json_scan_peek(struct json_scan *json)
 {
     skip_blanks(json);
     if (json->failed || json->at == json->end) return JSON_NOTHING;
@@ -49,14 +49,14 @@ enum json_kind json_peek(struct json *json)
     return strchr("-0123456789NI", *json->at) && *json->at ? JSON_NUMBER : JSON_NOTHING;
 }
 
-bool json_enter(struct json *json)
+bool json_scan_enter(struct json_scan *json)
 {
     return take(json, "{") || fail(json);
 }
 
 /* ---- strings ---- */
 
-static bool hex4(struct json *json, uint32_t *value)
+static bool hex4(struct json_scan *json, uint32_t *value)
 {
     *value = 0;
     if (json->end - json->at < 4) return false;
@@ -86,7 +86,7 @@ static size_t put_utf8(uint32_t point, char out[4])
 }
 
 /* \uXXXX, and its second half when it is a surrogate. */
-static size_t unicode(struct json *json, char out[4])
+static size_t unicode(struct json_scan *json, char out[4])
 {
     uint32_t high, low;
     if (!hex4(json, &high) || high == 0) return 0;
@@ -99,7 +99,7 @@ static size_t unicode(struct json *json, char out[4])
 }
 
 /* The bytes of one character of a string; 0 on an error. */
-static size_t character(struct json *json, char out[4])
+static size_t character(struct json_scan *json, char out[4])
 {
     static const char escapes[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
     char c = *json->at++;
@@ -118,7 +118,7 @@ static size_t character(struct json *json, char out[4])
 }
 
 /* With to == NULL only skips. *fits says whether all of it had room. */
-static bool string(struct json *json, char *to, size_t to_bytes, bool *fits)
+static bool string(struct json_scan *json, char *to, size_t to_bytes, bool *fits)
 {
     size_t n = 0;
     *fits = true;
@@ -138,13 +138,13 @@ static bool string(struct json *json, char *to, size_t to_bytes, bool *fits)
     return true;
 }
 
-bool json_string(struct json *json, char *to, size_t to_bytes)
+bool json_scan_string(struct json_scan *json, char *to, size_t to_bytes)
 {
     bool fits;
     return string(json, to, to_bytes, &fits) && (fits || fail(json));
 }
 
-bool json_next_key(struct json *json, bool first, char *key, size_t key_bytes)
+bool json_scan_next_key(struct json_scan *json, bool first, char *key, size_t key_bytes)
 {
     bool fits;
     if (take(json, "}")) return false;
@@ -157,7 +157,7 @@ bool json_next_key(struct json *json, bool first, char *key, size_t key_bytes)
 /* ---- other values ---- */
 
 /* Copies a number's characters, so that strtod sees a terminated string of what JSON allows. */
-static bool number_text(struct json *json, char text[NUMBER_BYTES_MAX])
+static bool number_text(struct json_scan *json, char text[NUMBER_BYTES_MAX])
 {
     size_t n = 0;
     skip_blanks(json);
@@ -170,7 +170,7 @@ static bool number_text(struct json *json, char text[NUMBER_BYTES_MAX])
     return digits[0] >= '0' && digits[0] <= '9';
 }
 
-bool json_number(struct json *json, double *value)
+bool json_scan_number(struct json_scan *json, double *value)
 {
     char text[NUMBER_BYTES_MAX], *end = NULL;
     if (take(json, "NaN"))
@@ -187,31 +187,31 @@ bool json_number(struct json *json, double *value)
     return true;
 }
 
-bool json_count(struct json *json, uint64_t *value)
+bool json_scan_count(struct json_scan *json, uint64_t *value)
 {
-    struct json before = *json;
+    struct json_scan before = *json;
     char text[NUMBER_BYTES_MAX];
     if (!json->failed && number_text(json, text) && text_to_u64(text_of(text), value))
         return *value <= INT64_MAX || fail(json);
     /* 1e3 and 100.0 are whole numbers too. */
     double number;
     *json = before;
-    if (!json_number(json, &number)) return false;
+    if (!json_scan_number(json, &number)) return false;
     if (!(number >= 0 && number < 9007199254740992.0 && floor(number) == number))
         return fail(json);
     *value = (uint64_t)number;
     return true;
 }
 
-bool json_bool(struct json *json, bool *value)
+bool json_scan_bool(struct json_scan *json, bool *value)
 {
     *value = take(json, "true");
     return *value || take(json, "false") || fail(json);
 }
 
-static bool skip_value(struct json *json, int depth);
+static bool skip_value(struct json_scan *json, int depth);
 
-static bool skip_members(struct json *json, int depth, bool object)
+static bool skip_members(struct json_scan *json, int depth, bool object)
 {
     const char *close = object ? "}" : "]";
     json->at++;
@@ -224,29 +224,29 @@ static bool skip_members(struct json *json, int depth, bool object)
     return take(json, close) || fail(json);
 }
 
-static bool skip_value(struct json *json, int depth)
+static bool skip_value(struct json_scan *json, int depth)
 {
     bool flag, fits;
     double number;
     if (depth > DEPTH_MAX) return fail(json);
-    switch (json_peek(json)) {
+    switch (json_scan_peek(json)) {
     case JSON_OBJECT: return skip_members(json, depth, true);
     case JSON_ARRAY: return skip_members(json, depth, false);
     case JSON_STRING: return string(json, NULL, 0, &fits);
-    case JSON_NUMBER: return json_number(json, &number);
-    case JSON_BOOL: return json_bool(json, &flag);
+    case JSON_NUMBER: return json_scan_number(json, &number);
+    case JSON_BOOL: return json_scan_bool(json, &flag);
     case JSON_NULL: return take(json, "null") || fail(json);
     case JSON_NOTHING: break;
     }
     return fail(json);
 }
 
-bool json_skip(struct json *json)
+bool json_scan_skip(struct json_scan *json)
 {
     return skip_value(json, 0);
 }
 
-bool json_at_end(struct json *json)
+bool json_scan_at_end(struct json_scan *json)
 {
     skip_blanks(json);
     return !json->failed && json->at == json->end;

@@ -99,7 +99,7 @@ static void put_line(char *to, size_t to_bytes, const char *from)
 
 enum err slot_parse(struct slot *slot, struct text line, struct error *error)
 {
-    struct json json = json_of(line);
+    struct json_scan json = json_scan_of(line);
     struct slot read = *slot;
     char key[64], value[512];
     double peak_flops = 0;
@@ -113,23 +113,24 @@ enum err slot_parse(struct slot *slot, struct text line, struct error *error)
                     { "device_class", read.device_class, sizeof read.device_class },
                     { "source", read.peak_source, sizeof read.peak_source },
                     { "reason", read.backend_reason, sizeof read.backend_reason } };
-    if (json_enter(&json))
-        for (bool first = true; json_next_key(&json, first, key, sizeof key); first = false) {
+    if (json_scan_enter(&json))
+        for (bool first = true; json_scan_next_key(&json, first, key, sizeof key);
+             first = false) {
             bool known = false;
             for (size_t i = 0; i < ARRAY_COUNT(strings); i++) {
-                if (strcmp(key, strings[i].key) != 0 || json_peek(&json) != JSON_STRING)
+                if (strcmp(key, strings[i].key) != 0 || json_scan_peek(&json) != JSON_STRING)
                     continue;
                 known = true;
-                if (!json_string(&json, value, sizeof value)) break;
+                if (!json_scan_string(&json, value, sizeof value)) break;
                 put_line(strings[i].to, strings[i].bytes, value);
                 has_backend = has_backend || i == 0;
             }
             if (!known && strcmp(key, "peak_flops") == 0)
-                known = json_number(&json, &peak_flops);
+                known = json_scan_number(&json, &peak_flops);
             else if (!known)
-                json_skip(&json);
+                json_scan_skip(&json);
         }
-    if (!json_at_end(&json) || !has_backend || !read.backend[0])
+    if (!json_scan_at_end(&json) || !has_backend || !read.backend[0])
         return error_set(error, ERR_INPUT, "penstock-train probe printed no such line");
     read.peak_flops = isfinite(peak_flops) && peak_flops > 0 ? peak_flops : 0;
     if (!read.device_class[0])
