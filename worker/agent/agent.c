@@ -271,7 +271,7 @@ static void on_stop(struct agent *agent, const Penstock__Wire__Stop *stop, int64
     if (!holds(agent, stop->run, stop->attempt)) return;
     snprintf(why, sizeof why, "told to stop%s%.150s", stop->reason[0] ? ": " : "",
              stop->reason);
-    attempt_stop(&agent->attempt, &agent->world,
+    attempt_halt(&agent->attempt, &agent->world,
                  stop->at_once ? PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_KILLED
                                : PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_STOPPED,
                  stop->at_once, why, now_ns);
@@ -311,7 +311,7 @@ static void on_shutdown(struct agent *agent, const Penstock__Wire__Shutdown *shu
                         int64_t now_ns)
 {
     if (agent->attempt.alive)
-        attempt_stop(&agent->attempt, &agent->world,
+        attempt_halt(&agent->attempt, &agent->world,
                      PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_STOPPED, false, "shutdown", now_ns);
     leave(agent, shutdown->reason[0] ? shutdown->reason : "shutdown");
 }

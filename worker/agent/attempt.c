@@ -501,7 +501,7 @@ static void tell_launcher(struct attempt *attempt, struct attempt_world *world,
         attempt->cause = PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_KILLED;
 }
 
-void attempt_stop(struct attempt *attempt, struct attempt_world *world,
+void attempt_halt(struct attempt *attempt, struct attempt_world *world,
                   Penstock__Wire__ExitCause cause, bool at_once, const char *why,
                   int64_t now_ns)
 {
@@ -541,17 +541,17 @@ static void keep_deadlines(struct attempt *attempt, struct attempt_world *world,
     struct writer writer = writer_of(why, sizeof why);
     if (attempt->cause != PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_UNSPECIFIED) return;
     if (now_ns >= attempt->lease_end_ns) {
-        attempt_stop(attempt, world, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_LEASE_EXPIRED,
+        attempt_halt(attempt, world, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_LEASE_EXPIRED,
                      false, "no fresh lease", now_ns);
     } else if (now_ns >= start_end_ns(attempt)) {
         writer_string(&writer, "showed no life within ");
         writer_duration(&writer, attempt->start_end_ns - attempt->launched_ns);
-        attempt_stop(attempt, world, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_START_TIMEOUT,
+        attempt_halt(attempt, world, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_START_TIMEOUT,
                      false, why, now_ns);
     } else if (now_ns >= step_end_ns(attempt)) {
         writer_format(&writer, "no step after %" PRIu64 " for ", attempt->step);
         writer_duration(&writer, now_ns - attempt->pace.last_ns);
-        attempt_stop(attempt, world, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_HANG, false, why,
+        attempt_halt(attempt, world, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_HANG, false, why,
                      now_ns);
     }
 }

@@ -4,7 +4,7 @@
  *     attempt_begin   folders, pipes, environment; asks the launcher
  *     attempt_tick    reads events, keeps deadlines, steps the kill escalation
  *     attempt_report  what the launcher says
- *     attempt_stop    the trainer is to end, for a reason; the first reason is the cause
+ *     attempt_halt    the trainer is to end, for a reason; the first reason is the cause
  *
  * It is over (alive == false) when MemberExited was posted, which happens once, when nothing of the trainer
  * lives. Messages leave through `post`. Time is CLOCK_BOOTTIME and passed in.
@@ -88,7 +88,7 @@ void attempt_lose_launcher(struct attempt *attempt, struct attempt_world *world,
 /* Moves the end of the lease, never back. */
 void attempt_grant(struct attempt *attempt, struct attempt_world *world, int64_t lease_end_ns);
 
-void attempt_stop(struct attempt *attempt, struct attempt_world *world,
+void attempt_halt(struct attempt *attempt, struct attempt_world *world,
                   Penstock__Wire__ExitCause cause, bool at_once, const char *why,
                   int64_t now_ns);
 
