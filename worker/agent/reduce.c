@@ -25,7 +25,10 @@
 #define REDUCE_NAP_NS (50 * NS_PER_US)
 #define STOP_WAIT_NS (200 * NS_PER_MS)
 
-enum { TAG_BASE = 1 << 16, TAG_SPAN = 1 << 29, COUNT_MAX = 1 << 30 };
+enum { TAG_BASE = 1 << 16, TAG_SPAN = 1 << 29, COUNT_MAX = 1 << 30, RING_TAG = 1 };
+
+/* Below this the steps of a ring cost more than the bytes. */
+#define RING_BYTES_MIN ((size_t)1 << 16)
 
 struct reduce {
     pthread_t thread;
@@ -37,6 +40,8 @@ struct reduce {
     atomic_int_fast64_t call_off_ns;
     struct gang_shm shm;
     MPI_Comm comm;
+    void *room; /* for a chunk that arrives; grows */
+    size_t room_bytes;
     uint64_t key;
     size_t gang_count;
     uint32_t member;
@@ -53,15 +58,16 @@ static bool is_called_off(struct reduce *reduce)
     return atomic_load(&reduce->stop) || boot_clock_ns() >= atomic_load(&reduce->call_off_ns);
 }
 
-/* Waits for one request: spins a moment, then sleeps between looks. False when called off first; the
- * request is then still open. */
-static bool finish_request(struct reduce *reduce, MPI_Request *request, int64_t spin_ns,
-                           int64_t nap_ns)
+/* Waits for all of `count` requests: spins a moment, then sleeps between looks. False when called off
+ * first; some may then still be open. */
+static bool finish_requests(struct reduce *reduce, int count, MPI_Request *requests,
+                            int64_t spin_ns, int64_t nap_ns)
 {
     int64_t spin_until_ns = boot_clock_ns() + spin_ns;
     for (uint32_t looks = 1;; looks++) {
         int done = 0;
-        if (MPI_Test(request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
+        if (MPI_Testall(count, requests, &done, MPI_STATUSES_IGNORE) != MPI_SUCCESS)
+            return false;
         if (done) return true;
         if (looks % 16 != 0) {
             sched_yield();
@@ -86,7 +92,7 @@ static bool exchange(struct reduce *reduce, bool sends, int rank, uint64_t *key)
         sends ? MPI_Isend(key, 1, MPI_UINT64_T, rank, tag_of(reduce), MPI_COMM_WORLD, &request)
               : MPI_Irecv(key, 1, MPI_UINT64_T, rank, tag_of(reduce), MPI_COMM_WORLD, &request);
     if (code != MPI_SUCCESS) return false;
-    if (finish_request(reduce, &request, 0, NS_PER_MS)) return true;
+    if (finish_requests(reduce, 1, &request, 0, NS_PER_MS)) return true;
     if (request == MPI_REQUEST_NULL) return false;
     MPI_Cancel(&request);
     int done = 0;
@@ -130,43 +136,120 @@ static bool make_communicator(struct reduce *reduce)
 struct operation {
     MPI_Datatype type;
     MPI_Op op;
+    size_t element_bytes;
+};
+
+struct piece {
+    void *at;
+    int count; /* elements */
 };
 
 static struct operation operation_of(enum gang_shm_op op)
 {
     switch (op) {
-    case GANG_SHM_SUM_F32: return (struct operation){ MPI_FLOAT, MPI_SUM };
-    case GANG_SHM_SUM_F64: return (struct operation){ MPI_DOUBLE, MPI_SUM };
-    case GANG_SHM_MAX_I64: return (struct operation){ MPI_INT64_T, MPI_MAX };
+    case GANG_SHM_SUM_F32: return (struct operation){ MPI_FLOAT, MPI_SUM, sizeof(float) };
+    case GANG_SHM_SUM_F64: return (struct operation){ MPI_DOUBLE, MPI_SUM, sizeof(double) };
+    case GANG_SHM_MAX_I64: return (struct operation){ MPI_INT64_T, MPI_MAX, sizeof(int64_t) };
     case GANG_SHM_OP_END: break;
     }
     unreachable("reduction"); /* gang_shm_next has checked it */
 }
 
-static bool collect(struct reduce *reduce, MPI_Request *request, int code, int64_t spin_ns,
+/* Waits for what was begun. What was begun and cannot end cannot be taken back either, and MPI may still
+ * write into the segment: it stays. */
+static bool collect(struct reduce *reduce, int count, MPI_Request *requests, int64_t spin_ns,
                     int64_t nap_ns)
 {
-    if (code != MPI_SUCCESS) return false;
-    if (finish_request(reduce, request, spin_ns, nap_ns)) return true;
-    /* An open collective cannot be cancelled, and MPI may still write into the segment. */
+    if (finish_requests(reduce, count, requests, spin_ns, nap_ns)) return true;
     atomic_store(&reduce->abandoned, true);
     return false;
+}
+
+/* Sends one chunk to the next member while one comes from the previous. */
+static bool shift(struct reduce *reduce, struct piece out, struct piece in, MPI_Datatype type)
+{
+    MPI_Request requests[2] = { MPI_REQUEST_NULL, MPI_REQUEST_NULL };
+    int size = (int)reduce->gang_count, rank = (int)reduce->member;
+    int code = MPI_Irecv(in.at, in.count, type, (rank + size - 1) % size, RING_TAG,
+                         reduce->comm, &requests[0]);
+    if (code == MPI_SUCCESS)
+        code = MPI_Isend(out.at, out.count, type, (rank + 1) % size, RING_TAG, reduce->comm,
+                         &requests[1]);
+    bool done = collect(reduce, 2, requests, REDUCE_SPIN_NS, REDUCE_NAP_NS);
+    return done && code == MPI_SUCCESS;
+}
+
+/* The chunk that belongs to member `index` (modulo the gang). */
+static struct piece chunk_of(const struct reduce *reduce, char *data, int count,
+                             size_t element_bytes, size_t index)
+{
+    size_t members = reduce->gang_count, all = (size_t)count;
+    size_t from = all * (index % members) / members;
+    size_t to = all * (index % members + 1) / members;
+    return (struct piece){ data + from * element_bytes, (int)(to - from) };
+}
+
+static bool make_room(struct reduce *reduce, size_t bytes)
+{
+    if (bytes <= reduce->room_bytes) return true;
+    free(reduce->room);
+    reduce->room = malloc(bytes);
+    reduce->room_bytes = reduce->room ? bytes : 0;
+    return reduce->room != NULL;
+}
+
+/*
+ * A ring: each chunk travels around once and gathers everybody's share, then once more as the sum. Every
+ * member sends and receives 2 (n - 1) / n of the data, which is the least there is; Open MPI's own
+ * non-blocking collective sends all of it to one member and back. The order of the additions depends on
+ * the gang's size alone, and every member gets the same bits.
+ */
+static bool ring(struct reduce *reduce, char *data, int count, struct operation operation)
+{
+    size_t members = reduce->gang_count, self = reduce->member, bytes = operation.element_bytes;
+    if (!make_room(reduce, ((size_t)count / members + 1) * bytes)) return false;
+    for (size_t step = 0; step + 1 < members; step++) {
+        struct piece out = chunk_of(reduce, data, count, bytes, self + members - step);
+        struct piece sum = chunk_of(reduce, data, count, bytes, self + members - step - 1);
+        struct piece in = { reduce->room, sum.count };
+        if (!shift(reduce, out, in, operation.type)) return false;
+        if (MPI_Reduce_local(in.at, sum.at, sum.count, operation.type, operation.op) !=
+            MPI_SUCCESS)
+            return false;
+    }
+    for (size_t step = 0; step + 1 < members; step++) {
+        struct piece out = chunk_of(reduce, data, count, bytes, self + members + 1 - step);
+        struct piece in = chunk_of(reduce, data, count, bytes, self + members - step);
+        if (!shift(reduce, out, in, operation.type)) return false;
+    }
+    return true;
+}
+
+static bool reduce_part(struct reduce *reduce, char *data, int count,
+                        struct operation operation)
+{
+    if ((size_t)count * operation.element_bytes >= RING_BYTES_MIN)
+        return ring(reduce, data, count, operation);
+    MPI_Request request;
+    if (MPI_Iallreduce(MPI_IN_PLACE, data, count, operation.type, operation.op, reduce->comm,
+                       &request) != MPI_SUCCESS)
+        return false;
+    return collect(reduce, 1, &request, REDUCE_SPIN_NS, REDUCE_NAP_NS);
 }
 
 static bool reduce_one(struct reduce *reduce, const struct gang_shm_request *wanted)
 {
     struct operation operation = operation_of(wanted->op);
     char *slice = gang_shm_slice(&reduce->shm, wanted);
-    size_t element_bytes = gang_shm_element_bytes(wanted->op);
     MPI_Request request;
-    int code = MPI_Ibarrier(reduce->comm, &request);
-    if (!collect(reduce, &request, code, GATHER_SPIN_NS, GATHER_NAP_NS)) return false;
+    if (MPI_Ibarrier(reduce->comm, &request) != MPI_SUCCESS ||
+        !collect(reduce, 1, &request, GATHER_SPIN_NS, GATHER_NAP_NS))
+        return false;
     for (uint64_t from = 0; from < wanted->count; from += COUNT_MAX) {
         uint64_t left = wanted->count - from;
         int count = left > COUNT_MAX ? COUNT_MAX : (int)left;
-        code = MPI_Iallreduce(MPI_IN_PLACE, slice + from * element_bytes, count, operation.type,
-                              operation.op, reduce->comm, &request);
-        if (!collect(reduce, &request, code, REDUCE_SPIN_NS, REDUCE_NAP_NS)) return false;
+        if (!reduce_part(reduce, slice + from * operation.element_bytes, count, operation))
+            return false;
     }
     return true;
 }
@@ -192,8 +275,8 @@ static const char *serve(struct reduce *reduce)
         bool done = reduce_one(reduce, &wanted);
         atomic_store(&reduce->waiting, false);
         if (!done) return "a member of the gang is missing";
-        gang_shm_complete(&reduce->shm, &wanted);
         atomic_fetch_add(&reduce->done_count, 1);
+        gang_shm_complete(&reduce->shm, &wanted);
     }
 }
 
@@ -297,6 +380,7 @@ bool reduce_stop(struct reduce *reduce)
     pthread_join(reduce->thread, NULL);
     if (atomic_load(&reduce->abandoned)) return false;
     gang_shm_close(&reduce->shm);
+    free(reduce->room);
     free(reduce);
     return true;
 }
