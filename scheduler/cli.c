@@ -50,9 +50,18 @@ static const struct flag export_flags[] = {
     { "--output", "-o", "FILE", NULL, "write to FILE instead of to stdout; sqlite needs it" },
     FLAGS_END
 };
+static const struct flag plan_flags[] = {
+    { "--workers", NULL, "N", "4", "worker slots that the forecast assumes" },
+    { "--speed", NULL, "STEPS", "10", "optimizer steps a second of one slot that the forecast assumes" },
+    { "--samples", NULL, "N", "64", "campaigns to simulate for the forecast; 0: no forecast" },
+    FLAGS_END
+};
 static const struct flag simulate_flags[] = {
-    { "--workers", NULL, "N", "4", "worker slots to simulate" },
+    { "--workers", NULL, "N", "4", "worker slots" },
+    { "--speed", NULL, "STEPS", "10", "optimizer steps a second of one slot" },
     { "--seed", NULL, "N", "1", "seed of everything that is random" },
+    { "--crashes", NULL, "PER_HOUR", "0", "how often a trainer crashes" },
+    { "--records", NULL, NULL, NULL, "print each record as a line" },
     FLAGS_END
 };
 
@@ -64,8 +73,9 @@ static const struct verb verbs[] = {
       "  mpirun -n 4 penstock run deploy/examples/first.yaml --dir state",
       1, 1, run_flags, verb_run },
     { "plan", "CAMPAIGN.yaml", "check a campaign file and show the policy that is in effect",
-      "Prints every default that is in effect, and what the campaign can cost.",
-      "penstock plan deploy/examples/first.yaml", 1, 1, no_flags, verb_plan },
+      "Prints every default that is in effect, what the campaign can cost at most, and what it will\n"
+      "probably cost: simulated with the speed that is given, best (10 %), expected (50 %), worst (90 %).",
+      "penstock plan deploy/examples/first.yaml --workers 3 --speed 20", 1, 1, plan_flags, verb_plan },
     { "status", "STATE", "what runs, what it cost, what waits for whom",
       "Reads the ledger only: safe at any time, from any machine that sees the directory.",
       "penstock status state --watch", 1, 1, status_flags, verb_status },
@@ -83,8 +93,9 @@ static const struct verb verbs[] = {
       "penstock verify state", 1, 1, no_flags, verb_verify },
     { "export", "STATE", "give the ledger to other tools", "",
       "penstock export state --format sqlite -o state.db", 1, 1, export_flags, verb_export },
-    { "simulate", "TRACE|CAMPAIGN.yaml", "play a campaign on a virtual clock", "",
-      "penstock simulate deploy/examples/first.yaml --workers 3", 1, 1, simulate_flags, verb_simulate },
+    { "simulate", "CAMPAIGN.yaml", "play a campaign on a virtual clock",
+      "The decisions are the coordinator's own; trainers, losses and owners are made up from the seed.",
+      "penstock simulate deploy/examples/first.yaml --workers 3 --seed 7", 1, 1, simulate_flags, verb_simulate },
 };
 /* clang-format on */
 

@@ -75,11 +75,11 @@ static enum err leave_marks(struct coordinator *life, struct error *error)
     struct writer writer = writer_of(text, sizeof text);
     struct writer exit_writer = writer_of(exit_path, sizeof exit_path);
     host_name(host);
-    uint64_t epoch = life->resume.core != NULL ? core_epoch(life->resume.core) + 1 : 1;
+    uint64_t epoch = core_epoch(life->core) + 1;
     writer_format(&writer, "%s %ld %llu\n", host, (long)getpid(), (unsigned long long)epoch);
     writer_format(&exit_writer, "%s/exit", life->state_dir);
     enum err rc = ERR_OK;
-    if (life->resume.core == NULL)
+    if (core_campaign(life->core) == NULL)
         rc = file_replace(life->state_dir, "campaign.yaml", life->campaign.spec.file_text, true,
                           error);
     if (rc != ERR_OK) return rc;
@@ -100,14 +100,14 @@ static enum err open_all(struct coordinator *life, const struct coordinator_opti
     struct core_limits limits = resume_limits(&life->campaign, options->workers);
     if (rc == ERR_OK)
         rc = resume_load(life->state_dir, &life->campaign, &limits, &life->resume, error);
-    if (rc == ERR_OK) rc = signals_open(&life->signals, error);
-    if (rc == ERR_OK) rc = leave_marks(life, error);
     if (rc == ERR_OK && life->resume.core == NULL) {
         life->resume.core = core_create(&limits);
         if (life->resume.core == NULL)
             rc = error_set(error, ERR_NO_MEMORY, "out of memory for the campaign's state");
     }
     life->core = life->resume.core;
+    if (rc == ERR_OK) rc = signals_open(&life->signals, error);
+    if (rc == ERR_OK) rc = leave_marks(life, error);
     return rc;
 }
 

@@ -1,10 +1,8 @@
 /* look.c - the verbs that read a state directory and change nothing: status, explain, report,
  * verify, export. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "proto/base/money.h"
 #include "scheduler/cli.h"
@@ -107,38 +105,6 @@ static enum err parse_age(const char *word, int64_t *age_ns, struct error *error
                      "--since %s: an age such as 7d, 12h, 30m or 45s is wanted", word);
 }
 
-/* Where a verb's output goes: stdout, or a temporary file that is renamed when it is whole. */
-struct sink {
-    FILE *to;
-    const char *path; /* NULL: stdout */
-    char temporary[4096];
-};
-
-static enum err sink_open(struct sink *sink, const char *path, struct error *error)
-{
-    *sink = (struct sink){ .to = stdout, .path = path };
-    if (path == NULL) return ERR_OK;
-    struct writer writer = writer_of(sink->temporary, sizeof sink->temporary);
-    writer_format(&writer, "%s.%ld.part", path, (long)getpid());
-    if (writer.full) return error_set(error, ERR_INPUT, "%s: the path is too long", path);
-    sink->to = fopen(sink->temporary, "we");
-    if (sink->to == NULL) return error_errno(error, "create %s", sink->temporary);
-    return ERR_OK;
-}
-
-static enum err sink_close(struct sink *sink, enum err rc, struct error *error)
-{
-    if (sink->path == NULL) return rc == ERR_OK ? out_check(stdout, "stdout", error) : rc;
-    if (rc == ERR_OK)
-        rc = out_close(sink->to, sink->path, error);
-    else
-        fclose(sink->to);
-    if (rc == ERR_OK && rename(sink->temporary, sink->path) != 0)
-        rc = error_errno(error, "rename %s to %s", sink->temporary, sink->path);
-    if (rc != ERR_OK) unlink(sink->temporary);
-    return rc;
-}
-
 int verb_report(const struct arguments *arguments)
 {
     const char *state_dir = arguments->words[0];
@@ -158,11 +124,11 @@ int verb_report(const struct arguments *arguments)
     struct model model;
     if (model_load(state_dir, &options, &model, NULL, &error) != ERR_OK)
         return cli_fail(&error);
-    struct sink sink;
-    enum err rc = sink_open(&sink, arguments_value(arguments, "--output"), &error);
+    struct export_file file;
+    enum err rc = export_open(&file, arguments_value(arguments, "--output"), &error);
     if (rc == ERR_OK) {
-        rc = report_write(&model, format, sink.to, &error);
-        rc = sink_close(&sink, rc, &error);
+        rc = report_write(&model, format, file.to, &error);
+        rc = export_close(&file, rc, &error);
     }
     model_fini(&model);
     return rc == ERR_OK ? CLI_DONE : cli_fail(&error);
@@ -181,12 +147,12 @@ int verb_verify(const struct arguments *arguments)
     sha256_hex(&report.head.chain, head);
     printf("ledger ok: %llu records, %lld bytes, epoch %llu, %u runs, %u attempts\n",
            (unsigned long long)report.head.seq, (long long)report.head.bytes,
-           (unsigned long long)report.head.epoch, report.runs, report.attempts);
+           (unsigned long long)report.head.epoch, report.totals.runs, report.totals.attempts);
     printf("money ok at every record: spent %lld + reserved %lld <= released %lld <= approved "
            "%lld "
            "(millionths)\n",
-           (long long)report.spent_micros, (long long)report.reserved_micros,
-           (long long)report.released_micros, (long long)report.approved_micros);
+           (long long)report.totals.spent_micros, (long long)report.totals.reserved_micros,
+           (long long)report.totals.released_micros, (long long)report.totals.approved_micros);
     printf("acknowledged records: %s\n",
            report.acknowledged ? "all there" : "not known (no head in the lock file)");
     if (report.tail_bytes > 0)

@@ -5,8 +5,10 @@
 #include "proto/base/money.h"
 #include "scheduler/campaign/campaign.h"
 #include "scheduler/cli.h"
+#include "scheduler/report/out.h"
 #include "scheduler/verbs/paths.h"
 #include "scheduler/verbs/verbs.h"
+#include "scheduler/verbs/virtual.h"
 
 static void print_money(const char *what, int64_t micros, const char *currency)
 {
@@ -56,6 +58,69 @@ static void print_bounds(const struct campaign *campaign)
     printf("#   %-44s %s\n", "no run can train for longer than", text);
 }
 
+static void print_range(const char *what, const char *best, const char *expected,
+                        const char *worst)
+{
+    printf("#   %-20s %18s %18s %18s\n", what, best, expected, worst);
+}
+
+static struct word money_word(int64_t micros, const char *currency)
+{
+    struct word word;
+    struct writer writer = writer_of(word.text, sizeof word.text);
+    money_write(&writer, micros, currency);
+    return word;
+}
+
+static struct word time_word(int64_t duration_ns)
+{
+    struct word word;
+    struct writer writer = writer_of(word.text, sizeof word.text);
+    writer_duration(&writer, duration_ns);
+    return word;
+}
+
+static struct word count_word(int64_t count)
+{
+    struct word word;
+    struct writer writer = writer_of(word.text, sizeof word.text);
+    writer_format(&writer, "%lld", (long long)count);
+    return word;
+}
+
+/* Low spend and an early end are the best that can happen; so are many finished runs. */
+static void print_forecast(const struct sim_forecast *forecast, const char *currency)
+{
+    const struct sim_range *spent = &forecast->spent_micros, *time = &forecast->makespan_ns;
+    const struct sim_range *finished = &forecast->finished;
+    print_range("", "best", "expected", "worst");
+    print_range("spend", money_word(spent->p10, currency).text,
+                money_word(spent->p50, currency).text, money_word(spent->p90, currency).text);
+    print_range("time to the end", time_word(time->p10).text, time_word(time->p50).text,
+                time_word(time->p90).text);
+    print_range("runs that finish", count_word(finished->p90).text,
+                count_word(finished->p50).text, count_word(finished->p10).text);
+}
+
+static enum err forecast_of(const struct campaign *campaign, const struct arguments *arguments,
+                            struct error *error)
+{
+    int64_t samples = 0;
+    struct sim_options options;
+    struct sim_forecast forecast;
+    enum err rc = arguments_number(arguments, "--samples", 0, 1024, &samples, error);
+    if (rc == ERR_OK) rc = virtual_options(arguments, &options, error);
+    if (rc != ERR_OK || samples == 0) return rc;
+    rc = sim_forecast(campaign, &options, (uint32_t)samples, &forecast, error);
+    if (rc != ERR_OK) return rc;
+    printf("#\n# forecast: %u simulated campaigns, %u workers, %s steps a second a slot; "
+           "losses are made "
+           "up,\n# so what gates will say is a guess (--workers, --speed):\n",
+           forecast.samples, options.workers, arguments_value(arguments, "--speed"));
+    print_forecast(&forecast, campaign->spec.currency);
+    return ERR_OK;
+}
+
 int verb_plan(const struct arguments *arguments)
 {
     struct campaign campaign;
@@ -68,6 +133,7 @@ int verb_plan(const struct arguments *arguments)
     printf("# effective policy, every default written out; it loads to the same campaign\n");
     printf("%.*s", (int)policy.len, policy.data);
     print_bounds(&campaign);
+    enum err rc = forecast_of(&campaign, arguments, &error);
     campaign_fini(&campaign);
-    return CLI_DONE;
+    return rc == ERR_OK ? CLI_DONE : cli_fail(&error);
 }

@@ -75,7 +75,7 @@ static int run_coordinator(const struct rank_place *place, const struct rank_opt
     struct coordinator *coordinator = NULL;
     struct link link;
     struct error error;
-    log_setup(log_level_of(getenv("PENSTOCK_LOG"), LOG_LEVEL_INFO), "coordinator");
+    log_setup(log_level_of(getenv("PENSTOCK_LOG"), LOG_LEVEL_WARN), "coordinator");
     if (coordinator_open(&settings, &coordinator, &error) != ERR_OK) return cli_fail(&error);
     memset(&link, 0, sizeof link);
     if (join(place, &link, &error) != ERR_OK) {
@@ -105,7 +105,7 @@ static int run_agent(const struct rank_place *place, const struct rank_options *
     char who[NAME_MAX_BYTES];
     struct writer writer = writer_of(who, sizeof who);
     writer_format(&writer, "agent %u", place->rank);
-    log_setup(log_level_of(getenv("PENSTOCK_LOG"), LOG_LEVEL_INFO), who);
+    log_setup(log_level_of(getenv("PENSTOCK_LOG"), LOG_LEVEL_WARN), who);
     memset(&launcher, 0, sizeof launcher);
     if (launcher_start(&launcher, &error) != ERR_OK) return cli_fail(&error);
     if (link_mpi_open(&link, &slot, &error) != ERR_OK) {
