@@ -39,7 +39,12 @@ enum err launcher_start(struct launcher *launcher, struct error *error)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return error_errno(error, "socketpair for the launcher");
     prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL);
+    /* Blocked until the launcher ignores what mpirun and Slurm send: they may begin at any time. */
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = fork();
+    if (pid != 0) sigprocmask(SIG_SETMASK, &before, NULL);
     if (pid < 0) {
         close(pair[0]);
         close(pair[1]);
