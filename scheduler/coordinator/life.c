@@ -230,6 +230,10 @@ static void part_from(struct coordinator *life, uint32_t worker, size_t bytes)
         life->standings[worker] = STANDING_LEFT;
     } else if (intake.kind == INTAKE_HELLO || intake.kind == INTAKE_UNFIT) {
         life->standings[worker] = STANDING_LEAVING;
+        /* An agent listens to nobody before it is welcomed. */
+        if (outbox_welcome(&life->outbox, worker, core_epoch(life->core), life->state_dir,
+                           core_campaign(life->core)->heartbeat_ns, "", &error) != ERR_OK)
+            log_line(LOG_LEVEL_WARN, "worker=%u cannot be welcomed: %s", worker, error.text);
         send_home(life, worker);
     }
     intake_drop(&intake);

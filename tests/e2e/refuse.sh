@@ -24,7 +24,7 @@ for verb in run plan status explain decide report verify export simulate; do
     expect 0 "example:" "$penstock" "$verb" --help
     expect 0 "usage: penstock $verb" "$penstock" help "$verb"
     expect 2 "$verb" "$penstock" "$verb"
-    expect 2 "unknown flag --colour" "$penstock" "$verb" x y z --colour
+    expect 2 "unknown flag --colour" "$penstock" "$verb" --colour
 done
 expect 2 "did you mean --workers" "$penstock" run x --dir y --worker 2
 expect 2 "a whole number from 1" "$penstock" run "$campaign" --dir "$state" --workers 0
@@ -61,7 +61,7 @@ expect 2 "mpirun cannot be started" env PATH=/nowhere "$penstock" run "$campaign
 # A campaign that runs refuses a second coordinator, and goes on.
 write_campaign
 write_runs
-add_run only --steps 100 --step-ms 40
+add_run only --steps 2000 --step-ms 40
 start 1
 until_true 20 trains only || die "nothing trains"
 record_pids
