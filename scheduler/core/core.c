@@ -137,6 +137,12 @@ void core_note(struct core *core, const struct output *output, uint32_t run, con
     core_emit(core, output, &record);
 }
 
+bool core_joining(const struct core *core)
+{
+    return core->workers_joined < core->workers_expected &&
+           core->now_ns < core->opened_ns + CORE_JOIN_NS;
+}
+
 /* ---- events that concern everything ------------------------------------------------------ */
 
 static void on_campaign(struct core *core, const struct event *event,
@@ -280,7 +286,7 @@ static void close_if_over(struct core *core, const struct output *output)
         close_life(core, count[RUN_STATE_HELD] > 0 ? EXIT_SIGNOFF : result_of(core), output);
         return;
     }
-    if (core->space_low || core->workers_joined < core->workers_expected) return;
+    if (core->space_low || core_joining(core)) return;
     if (!asked) note_unplaceable(core, output);
     close_life(core, asked ? EXIT_SIGNOFF : EXIT_CANNOT_PLACE, output);
 }

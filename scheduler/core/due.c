@@ -72,6 +72,7 @@ int64_t core_due_ns(const struct core *core)
     if (core->closed || core->epoch == 0) return TIME_NEVER;
     int64_t due_ns = core->due_count > 0 ? core->due_ns[core->due_heap[0]] : TIME_NEVER;
     int64_t listened_ns = core->opened_ns + CORE_LISTEN_NS;
+    if (core_joining(core)) due_ns = min_i64(due_ns, core->opened_ns + CORE_JOIN_NS);
     return core->now_ns < listened_ns ? min_i64(due_ns, listened_ns) : due_ns;
 }
 

@@ -25,6 +25,9 @@ enum { MEMBER_BLOCK_SIZES = 11 }; /* blocks of 1 .. 1024 = GANG_MAX members */
  * ends. */
 #define CORE_LISTEN_NS NS_PER_S
 
+/* Workers of a life that have not joined after this long are not waited for any more. */
+#define CORE_JOIN_NS (10 * NS_PER_S)
+
 struct core {
     struct core_limits limits;
 
@@ -85,6 +88,9 @@ struct core {
 void core_emit(struct core *core, const struct output *output, struct record *record);
 void core_act(const struct output *output, const struct action *action);
 void core_note(struct core *core, const struct output *output, uint32_t run, const char *text);
+
+/* True while more workers of this life are on their way. */
+bool core_joining(const struct core *core);
 
 /* ---- run.c ------------------------------------------------------------------------------- */
 

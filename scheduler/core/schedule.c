@@ -249,11 +249,11 @@ static void become_head(struct pass *pass, uint32_t class_index, uint32_t run_in
 {
     struct room *room = &pass->rooms[class_index];
     const struct core *core = pass->core;
-    bool joining = core->workers_joined < core->workers_expected; /* room may still come */
+    bool joining = core_joining(core);
     if (room->head != NO_INDEX) return;
     if (room->present < core->runs[run_index].ranks && !joining) return;
     room->head = run_index;
-    if (!pass->core->campaign.backfill)
+    if (!core->campaign.backfill || joining) /* lending for a moment would only cost a start */
         room->reserved = true;
     else
         call_back(pass, class_index, run_index);
@@ -322,7 +322,7 @@ static void end_unfunded(const struct pass *pass)
 void schedule_pass(struct core *core, const struct output *output)
 {
     if (!core->place_wanted || core->suspended || core->space_low || core->epoch == 0) return;
-    core->place_wanted = false;
+    core->place_wanted = core_joining(core); /* when joining ends, look again */
     struct pass pass = { .core = core, .output = output };
     count_room(core, pass.rooms);
     uint32_t count = core->queued_count, *heap = core->scratch_runs;
