@@ -119,7 +119,9 @@ static void explain_gate(const struct explainer *ex, const struct model_run *run
             decision->slot == slot)
             explain_decision(ex, decision, arena);
     }
-    if (!gate->reported && gate->tranche_micros > 0)
+    bool ended = run->state == RUN_STATE_FINISHED || run->state == RUN_STATE_STOPPED ||
+                 run->state == RUN_STATE_FAILED;
+    if (!ended && !gate->reported && gate->tranche_micros > 0)
         say(ex, "    ",
             arena_format(arena, "GO releases %s",
                          word_money(gate->tranche_micros, &ex->model->currency).text));

@@ -79,10 +79,14 @@ static void out_row(FILE *to, const struct table *table, const bool used[CELLS_M
 static void out_heading(FILE *to, const struct table *table, const bool used[CELLS_MAX])
 {
     fputs("<thead role=\"rowgroup\"><tr role=\"row\">", to);
-    for (uint32_t c = 0; c < table->column_count; c++)
-        if (used[c])
-            fprintf(to, "<th scope=\"col\" role=\"columnheader\"%s>%s</th>",
-                    table->columns[c].right ? " class=\"right\"" : "", table->columns[c].name);
+    bool first = true; /* the first column names the row, and stands on the left */
+    for (uint32_t c = 0; c < table->column_count; c++) {
+        if (!used[c]) continue;
+        fprintf(to, "<th scope=\"col\" role=\"columnheader\"%s>%s</th>",
+                table->columns[c].right && !first ? " class=\"right\"" : "",
+                table->columns[c].name);
+        first = false;
+    }
     fputs("</tr></thead>\n", to);
 }
 

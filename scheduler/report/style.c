@@ -77,7 +77,9 @@ static const char *const lines[] = {
     "thead "
     "th{border-top:0;color:var(--soft);font-size:13px;font-weight:500;white-space:nowrap}",
     "tbody th{font-weight:600;overflow-wrap:anywhere;min-width:6em}.right{text-align:right}",
-    "td.right,td.nowrap{white-space:nowrap}",
+    "td.right{white-space:nowrap}.right+td:not(.right),.right+th:not(.right){padding-left:"
+    "14px}",
+    ".slots{margin-bottom:22px}",
     "tr.more "
     "td{border-top:0;padding-top:0;color:var(--soft);font-size:13px;overflow-wrap:anywhere}",
     "pre{margin:4px 0 2px;padding:8px "
@@ -142,6 +144,7 @@ static const char *const lines[] = {
     ".s0{--c:var(--s0)}.s1{--c:var(--s1)}.s2{--c:var(--s2)}.s3{--c:var(--s3)}.s4{--c:var(--s4)"
     "}",
     ".s5{--c:var(--s5)}.s6{--c:var(--s6)}.s7{--c:var(--s7)}",
+    ".key.run{background:var(--c)}.legend.runs{margin-top:8px}.tight{display:none}",
     ".list{margin:0;padding-left:1.2em}.list li{margin:3px 0;overflow-wrap:anywhere}",
     "details summary{cursor:pointer;color:var(--soft)}details .list{margin-top:8px}",
     "footer{margin-top:48px;padding-top:18px;padding-bottom:48px;color:var(--soft);font-size:"
@@ -152,7 +155,7 @@ static const char *const lines[] = {
     "(max-width:720px){main,header,footer{padding-left:16px;padding-right:16px}h1{font-size:"
     "25px}",
     "header{padding-top:24px}.headline{font-size:16px}.tiles{grid-template-columns:1fr 1fr}",
-    ".tiles b{font-size:18px}nav{display:none}.roomy{display:none}",
+    ".tiles b{font-size:18px}nav{display:none}.roomy{display:none}.tight{display:inline}",
     ".slot{grid-template-columns:1fr 60px;gap:0 10px;margin-top:10px}.slot "
     ".who{grid-column:1/-1}",
     ".figures{grid-template-columns:max-content 1fr;gap:3px 16px}.figures "
@@ -163,7 +166,7 @@ static const char *const lines[] = {
     "tbody tr{display:grid;grid-template-columns:1fr 1fr;gap:1px 20px;padding:10px 0;",
     "border-top:1px solid var(--line)}",
     "tbody tr.more{border-top:0;padding-top:0;margin-top:-8px;display:block}",
-    "tbody th,tbody td{border:0;padding:0;min-width:0}tbody "
+    "tbody th,tbody td,tbody .right+td:not(.right){border:0;padding:0;min-width:0}tbody "
     "th{grid-column:1/-1;font-size:15px}",
     "tbody "
     "td:not(.more){display:flex;justify-content:space-between;gap:10px;white-space:normal;",

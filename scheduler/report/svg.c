@@ -315,9 +315,12 @@ static void curve_shapes(const struct curves *curves, FILE *to)
     fputs("<svg class=\"defs\" width=\"0\" height=\"0\" aria-hidden=\"true\"><defs>", to);
     for (uint32_t c = 0; c < curves->count; c++) {
         const struct model_run *run = &curves->model->runs[curves->runs[c]];
-        fprintf(to, "<path id=\"loss-%" PRIu32 "\" d=\"", run->index);
+        fprintf(to, "<path vector-effect=\"non-scaling-stroke\" id=\"loss-%" PRIu32 "\" d=\"",
+                run->index);
         curve_path(curves, run, false, to);
-        fprintf(to, "\"/><path id=\"held-%" PRIu32 "\" d=\"", run->index);
+        fprintf(to,
+                "\"/><path vector-effect=\"non-scaling-stroke\" id=\"held-%" PRIu32 "\" d=\"",
+                run->index);
         curve_path(curves, run, true, to);
         fputs("\"/>", to);
     }
@@ -464,13 +467,33 @@ void svg_curves(const struct model *model, FILE *to)
 
 enum { BAR_HEIGHT = 24 };
 
-/* Where a bar's name fits: nowhere, on a wide screen only, everywhere. */
-static const char *label_class(const char *name, int64_t width_place)
+/* Where a text fits into a bar: everywhere, on a wide screen only (true, *wide_only), or nowhere. */
+static bool label_fits(size_t columns, int64_t width_place, bool *wide_only)
 {
-    int64_t need = 7 * (int64_t)text_columns(text_of(name)) + 12;
-    if (scale_floor(width_place, 320, SQUARE) >= need) return "name";
-    if (scale_floor(width_place, 780, SQUARE) >= need) return "name roomy";
-    return NULL;
+    enum { PHONE_PIXELS = 300, WIDE_PIXELS = 780, CHARACTER_PIXELS = 7, PADDING_PIXELS = 8 };
+    int64_t need = CHARACTER_PIXELS * (int64_t)columns + PADDING_PIXELS;
+    *wide_only = scale_floor(width_place, PHONE_PIXELS, SQUARE) < need;
+    return scale_floor(width_place, WIDE_PIXELS, SQUARE) >= need;
+}
+
+static void out_label(FILE *to, const char *class, const char *text)
+{
+    fprintf(to, "<text class=\"name%s\" x=\"4\" y=\"16\">", class);
+    out_string(to, text);
+    fputs("</text>", to);
+}
+
+/* The run's name where there is room, else its number. */
+static void bar_label(const struct model_run *run, int64_t width_place, FILE *to)
+{
+    struct word number = word_count((uint64_t)run->index + 1);
+    bool name_wide_only, number_wide_only;
+    bool named = label_fits(text_columns(text_of(run->name)), width_place, &name_wide_only);
+    bool numbered = label_fits(strlen(number.text), width_place, &number_wide_only);
+    if (named) out_label(to, name_wide_only ? " roomy" : "", run->name);
+    if (named && name_wide_only && numbered && !number_wide_only)
+        out_label(to, " tight", number.text);
+    if (!named && numbered) out_label(to, number_wide_only ? " roomy" : "", number.text);
 }
 
 static void bar(const struct model *model, const struct model_span *hold,
@@ -494,12 +517,7 @@ static void bar(const struct model *model, const struct model_span *hold,
         fprintf(to, "<rect x=\"%s\" width=\"%s\" height=\"100%%\" fill=\"url(#hatch)\"/>",
                 share(from).text, share(SQUARE - from).text);
     }
-    const char *class = label_class(name, width);
-    if (class) {
-        fprintf(to, "<text class=\"%s\" x=\"6\" y=\"16\">", class);
-        out_string(to, name);
-        fputs("</text>", to);
-    }
+    bar_label(&model->runs[attempt->run], width, to);
     fputs("</svg>", to);
 }
 
@@ -526,6 +544,25 @@ static void slot_row(const struct model *model, const struct model_worker *worke
             word_percent(worker->occupancy_ppm).text);
 }
 
+/* The runs' numbers and colours, as far as they are few enough to be looked up. */
+static void slots_legend(const struct model *model, FILE *to)
+{
+    enum { LEGEND_RUNS_MAX = 64 };
+    uint32_t shown = 0;
+    fputs("<ul class=\"legend runs\">", to);
+    for (uint32_t r = 0; r < model->run_count && shown < LEGEND_RUNS_MAX; r++) {
+        if (model->runs[r].attempts == 0) continue;
+        fprintf(to,
+                "<li><span class=\"key run s%" PRIu32 "\" aria-hidden=\"true\"></span>%" PRIu32
+                " ",
+                r % SERIES_COLOURS, r + 1);
+        out_string(to, model->runs[r].name);
+        fputs("</li>", to);
+        shown++;
+    }
+    fputs("</ul>", to);
+}
+
 void svg_slots(const struct model *model, FILE *to)
 {
     if (model->worker_count == 0 || model->presence_count == 0) return;
@@ -544,7 +581,9 @@ void svg_slots(const struct model *model, FILE *to)
         slot_row(model, &model->workers[w], &time, to);
     fputs("<div class=\"slot\"><span class=\"who\"></span>", to);
     time_row(to, time.low, time.high);
-    fputs("<span class=\"share\"></span></div></figure>\n", to);
+    fputs("<span class=\"share\"></span></div>", to);
+    slots_legend(model, to);
+    fputs("</figure>\n", to);
     if (model->worker_count > SLOT_ROWS_MAX)
         fprintf(to, "<p class=\"note\">%s more are in the table below.</p>\n",
                 word_plural(model->worker_count - SLOT_ROWS_MAX, "worker", "workers").text);
