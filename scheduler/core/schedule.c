@@ -305,6 +305,24 @@ static void try_run(struct pass *pass, uint32_t run_index)
     place(pass, run_index, class_index, pass->rooms[class_index].head != NO_INDEX);
 }
 
+/* What is approved, with the tiers that open by themselves. */
+static int64_t approvable_micros(const struct core *core)
+{
+    int64_t approved = core->budget.approved_micros;
+    for (uint32_t t = core->budget.tiers_open; t < core->campaign.tier_count; t++) {
+        if (core->campaign.tiers[t].owner_index != NO_INDEX) break;
+        approved = core->campaign.tiers[t].up_to_micros;
+    }
+    return approved;
+}
+
+/* True when what the run was released, or its first tranche would be, pays for a lease. */
+static bool funded(const struct core *core, const struct run *run)
+{
+    if (run->tranches > 0) return !money_missing(core, run);
+    return core->budget.released_micros + run->first_tranche_micros <= approvable_micros(core);
+}
+
 /* Runs that the campaign's money cannot start, once nothing is left that could return some. */
 static void end_unfunded(const struct pass *pass)
 {
@@ -312,8 +330,7 @@ static void end_unfunded(const struct pass *pass)
     for (uint32_t i = core->queued_count; i-- > 0;) {
         uint32_t run_index = core->queued[i];
         const struct run *run = &core->runs[run_index];
-        bool unfunded = run->tranches == 0 || money_missing(core, run);
-        if (unfunded && fits_when_empty(pass->rooms, core, run) &&
+        if (!funded(core, run) && fits_when_empty(pass->rooms, core, run) &&
             !budget_may_grow(core, run_index))
             end_for_money(core, run_index, pass->output);
     }
@@ -347,27 +364,12 @@ int64_t core_remaining_ns(const struct core *core, uint32_t run_index)
     return (int64_t)(left * step_ns);
 }
 
-/* What is approved, with the tiers that open by themselves. */
-static int64_t approvable_micros(const struct core *core)
-{
-    int64_t approved = core->budget.approved_micros;
-    for (uint32_t t = core->budget.tiers_open; t < core->campaign.tier_count; t++) {
-        if (core->campaign.tiers[t].owner_index != NO_INDEX) break;
-        approved = core->campaign.tiers[t].up_to_micros;
-    }
-    return approved;
-}
-
 enum reason core_waits_for(const struct core *core, uint32_t run_index)
 {
     const struct run *run = &core->runs[run_index];
     if (run->state != RUN_STATE_QUEUED) return REASON_NONE;
     if (core->suspended) return REASON_SUSPEND;
     if (core->space_low) return REASON_SPACE;
-    bool funded = run->tranches > 0
-                      ? !money_missing(core, run)
-                      : core->budget.released_micros + run->first_tranche_micros <=
-                            approvable_micros(core);
-    if (!funded) return core->budget.tier_asked ? REASON_SIGNOFF : REASON_MONEY;
+    if (!funded(core, run)) return core->budget.tier_asked ? REASON_SIGNOFF : REASON_MONEY;
     return REASON_ROOM;
 }
