@@ -18,42 +18,41 @@ penstock_installed()
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# penstock_missing SECTION...: what is not installed; of `a|b`, every name is printed as it stands.
+# penstock_missing SECTION...: the lines of which nothing is installed, as they stand.
 penstock_missing()
 {
-    penstock_packages "$@" | while read -r names; do
+    penstock_packages "$@" | while read -r line; do
         found=
-        for name in $(echo "$names" | tr '|' ' '); do
+        for name in $(echo "${line%\?}" | tr '|' ' '); do
             if penstock_installed "$name"; then found=yes; fi
         done
-        if [ -z "$found" ]; then echo "$names"; fi
+        if [ -z "$found" ]; then echo "$line"; fi
     done
 }
 
-# As root, through sudo where we are not.
+# penstock_known LINE...: of each line the first name that apt knows; for `a?` perhaps none.
+penstock_known()
+{
+    for line in "$@"; do
+        known=
+        for name in $(echo "${line%\?}" | tr '|' ' '); do
+            if [ -z "$known" ] && apt-cache show "$name" >/dev/null 2>&1; then known=$name; fi
+        done
+        case $line in
+        *\?) ;;
+        *) known=${known:-${line%%|*}} ;;
+        esac
+        echo "$known"
+    done
+}
+
 penstock_as_root()
 {
     if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null 2>&1; then
-        sudo env DEBIAN_FRONTEND=noninteractive "$@"
+        env DEBIAN_FRONTEND=noninteractive "$@"
     else
-        echo "penstock: these packages are missing and you are neither root nor have sudo; ask for:" >&2
-        echo "$penstock_wanted" | tr '|' '\n' | sed 's/^/  /' >&2
-        return 1
+        sudo env DEBIAN_FRONTEND=noninteractive "$@"
     fi
-}
-
-# The name that apt knows, of those in `a|b`.
-penstock_known_name()
-{
-    for name in $(echo "$1" | tr '|' ' '); do
-        if apt-cache show "$name" >/dev/null 2>&1; then
-            echo "$name"
-            return
-        fi
-    done
-    echo "${1%%|*}"
 }
 
 penstock_install()
@@ -62,26 +61,28 @@ penstock_install()
         echo "penstock: this is no Debian system; it must have what deploy/packages.txt lists" >&2
         return 0
     fi
-    penstock_wanted=$(penstock_missing "$@")
-    if [ -z "$penstock_wanted" ]; then return 0; fi
-    echo "penstock: installs $(echo "$penstock_wanted" | tr '\n' ' ')"
+    missing=$(penstock_missing "$@")
+    # shellcheck disable=SC2086 # one word a line
+    names=$(penstock_known $missing | tr '\n' ' ')
+    case $names in *[!\ ]*) ;; *) return 0 ;; esac
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null 2>&1; then
+        echo "penstock: neither root nor sudo; ask for these packages: $names" >&2
+        return 1
+    fi
+    echo "penstock: installs $names"
     log=$(mktemp) || return 1
     if ! penstock_as_root apt-get -q update >"$log" 2>&1; then
-        cat "$log" >&2 # it may still work from what is cached; the next step says
+        tail -n 3 "$log" >&2 # what is cached may do; the next step says
     fi
-    names=
-    for wanted in $penstock_wanted; do
-        names="$names $(penstock_known_name "$wanted")"
-    done
-    # shellcheck disable=SC2086 # one argument a package
-    if DEBIAN_FRONTEND=noninteractive penstock_as_root apt-get -q -y --no-install-recommends install $names \
+    # shellcheck disable=SC2046,SC2086 # one argument a package; what apt knows may have changed
+    if penstock_as_root apt-get -q -y --no-install-recommends install $(penstock_known $missing) \
         >"$log" 2>&1; then
         rm -f "$log"
         return 0
     fi
     tail -n 15 "$log" >&2
     rm -f "$log"
-    echo "penstock: could not install:$names" >&2
+    echo "penstock: could not install: $names" >&2
     echo "penstock: check the network and the package sources, or install them by hand; then run this again" >&2
     return 1
 }

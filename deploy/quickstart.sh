@@ -41,6 +41,9 @@ if [ ! -s "$text" ]; then
     mv "$text.new" "$text"
 fi
 
+# One line for each change; PENSTOCK_LOG=info shows what agents and trainers do, too.
+export PENSTOCK_LOG="${PENSTOCK_LOG:-warn}"
+
 # Open MPI wants to be told that root is meant.
 if [ "$(id -u)" = 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
