@@ -1,0 +1,132 @@
+/* What a probe printed, and what a probe that fails leaves. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "worker/agent/slot.h"
+
+static void test_good_line(void **state)
+{
+    (void)state;
+    struct slot slot;
+    struct error error;
+    slot_init(&slot, 1, 2, NULL, "/x/penstock-train");
+    assert_true(slot.threads >= 1);
+    assert_true(slot.host[0] != '\0');
+    assert_true(slot.boot_id[0] != '\0');
+    assert_string_equal(slot.trainer_path, "/x/penstock-train");
+    assert_int_equal(
+        slot_parse(&slot,
+                   TEXT("{\"backend\":\"cuda\",\"device\":\"H\\n100\",\"device_class\":"
+                        "\"h100\",\"threads\":4,"
+                        "\"peak_flops\":1.5e12,\"source\":\"table\",\"extra\":[1]}"),
+                   &error),
+        ERR_OK);
+    assert_string_equal(slot.backend, "cuda");
+    assert_string_equal(slot.device, "H 100");
+    assert_string_equal(slot.device_class, "h100");
+    assert_string_equal(slot.peak_source, "table");
+    assert_true(slot.peak_flops == 1.5e12);
+}
+
+static void test_bad_lines_change_nothing(void **state)
+{
+    (void)state;
+    struct slot slot, before;
+    struct error error;
+    slot_init(&slot, 0, 0, "h", NULL);
+    before = slot;
+    const char *bad[] = { "",
+                          "{}",
+                          "{\"backend\":1}",
+                          "{\"backend\":\"\"}",
+                          "{\"backend\":\"cuda\"",
+                          "no json",
+                          "{\"backend\":\"cuda\",\"peak_flops\":\"x\"}" };
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        if (slot_parse(&slot, text_of(bad[i]), &error) != ERR_INPUT)
+            fail_msg("taken: %s", bad[i]);
+        assert_memory_equal(&slot, &before, sizeof slot);
+    }
+    assert_int_equal(
+        slot_parse(&slot, TEXT("{\"backend\":\"cpu\",\"peak_flops\":-Infinity}"), &error),
+        ERR_OK);
+    assert_true(slot.peak_flops == 0);
+}
+
+static void test_choice_of_device(void **state)
+{
+    (void)state;
+    char device[NAME_MAX_BYTES];
+    struct {
+        const char *list;
+        uint32_t index;
+        const char *device;
+    } rows[] = { { NULL, 3, "3" },  { "", 2, "2" },
+                 { "5", 0, "5" },   { "5", 1, "5" },
+                 { "4,5", 1, "5" }, { "4, 5 ,6", 1, "5" },
+                 { "4,5", 2, "4" }, { "GPU-a,GPU-b", 1, "GPU-b" } };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        slot_choose_device(rows[i].list, rows[i].index, device);
+        assert_string_equal(device, rows[i].device);
+    }
+}
+
+static void probe(const char *script, int64_t timeout_ns, struct slot *slot)
+{
+    struct launcher launcher;
+    char path[64];
+    const char *base = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%.40s/slot-test-XXXXXX", base ? base : "/tmp");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, script, strlen(script)), (ssize_t)strlen(script));
+    fchmod(fd, 0700);
+    close(fd);
+    assert_int_equal(launcher_start(&launcher, NULL), ERR_OK);
+    slot_init(slot, 0, 1, "h", path);
+    slot_probe(slot, &launcher, 1, timeout_ns);
+    assert_true(launcher_stop(&launcher, 20 * NS_PER_S));
+    unlink(path);
+}
+
+static void test_probe(void **state)
+{
+    (void)state;
+    struct slot slot;
+    probe("#!/bin/sh\necho greetings\necho "
+          "'{\"backend\":\"cpu\",\"device\":\"d\",\"peak_flops\":5,\"source\":\"sgemm\"}'\n",
+          20 * NS_PER_S, &slot);
+    assert_true(slot.peak_flops == 5);
+    assert_string_equal(slot.device, "d");
+    assert_string_equal(slot.backend_reason, "");
+    probe("#!/bin/sh\nexit 7\n", 20 * NS_PER_S, &slot);
+    assert_non_null(strstr(slot.backend_reason, "status 7"));
+    probe("#!/bin/sh\necho nonsense\n", 20 * NS_PER_S, &slot);
+    assert_non_null(strstr(slot.backend_reason, "no such line"));
+    probe("#!/bin/sh\nsleep 100\n", 50 * NS_PER_MS, &slot);
+    assert_non_null(strstr(slot.backend_reason, "too long"));
+    probe("#!/no/such/interpreter\n", 20 * NS_PER_S, &slot);
+    assert_non_null(strstr(slot.backend_reason, "not measured: run"));
+    assert_string_equal(slot.backend, "cpu");
+    assert_true(slot.peak_flops == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_good_line),
+                                        cmocka_unit_test(test_bad_lines_change_nothing),
+                                        cmocka_unit_test(test_choice_of_device),
+                                        cmocka_unit_test(test_probe) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
