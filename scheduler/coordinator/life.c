@@ -68,15 +68,17 @@ static enum err open_ledger(struct coordinator *life, struct error *error)
 }
 
 /* A copy of the campaign file for whoever looks at the directory, and who runs it: HOST PID
- * EPOCH. */
+ * EPOCH JOB, the last as the MPI launcher names it. */
 static enum err leave_marks(struct coordinator *life, struct error *error)
 {
-    char text[128], host[NAME_MAX_BYTES], exit_path[STATE_DIR_BYTES + 8];
+    char text[512], host[NAME_MAX_BYTES], exit_path[STATE_DIR_BYTES + 8];
     struct writer writer = writer_of(text, sizeof text);
     struct writer exit_writer = writer_of(exit_path, sizeof exit_path);
     host_name(host);
     uint64_t epoch = core_epoch(life->core) + 1;
-    writer_format(&writer, "%s %ld %llu\n", host, (long)getpid(), (unsigned long long)epoch);
+    const char *job = getenv("PMIX_NAMESPACE");
+    writer_format(&writer, "%s %ld %llu %s\n", host, (long)getpid(), (unsigned long long)epoch,
+                  job != NULL && job[0] != '\0' ? job : "-");
     writer_format(&exit_writer, "%s/exit", life->state_dir);
     enum err rc = ERR_OK;
     if (core_campaign(life->core) == NULL)

@@ -16,6 +16,7 @@
 #include "proto/base/text.h"
 #include "scheduler/cli.h"
 #include "scheduler/coordinator/files.h"
+#include "scheduler/verbs/leftovers.h"
 
 enum { EXEC_FAILED = 120, ARGS_MAX = 48, LEVEL_SUSPEND = 1, LEVEL_AT_ONCE = 2, LEVEL_END = 3 };
 
@@ -163,28 +164,8 @@ static void set_environment(const struct mpirun_options *options)
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
 }
 
-/* After mpirun was killed its ranks need a moment to notice. Until the coordinator is gone, the
- * same command would be refused, so wait for it. */
-static void await_coordinator(const char *state_dir)
-{
-    static const struct timespec pause = { 0, 50 * NS_PER_MS };
-    char data[512], host[256] = "";
-    size_t bytes = 0;
-    if (file_read(state_dir, "coordinator", data, sizeof data, &bytes, NULL) != ERR_OK) return;
-    struct text text = { data, bytes };
-    size_t blank = text_find(text, TEXT(" "));
-    if (blank == SIZE_MAX || gethostname(host, sizeof host - 1) != 0) return;
-    if (!text_is((struct text){ data, blank }, host)) return;
-    text = text_trim((struct text){ data + blank, bytes - blank });
-    blank = text_find(text, TEXT(" "));
-    int64_t pid;
-    if (blank == SIZE_MAX || !text_to_i64((struct text){ text.data, blank }, &pid)) return;
-    for (int i = 0; i < 200 && pid > 1 && kill((pid_t)pid, 0) == 0; i++)
-        nanosleep(&pause, NULL);
-}
-
-static int judge(const struct mpirun_options *options, int status, const struct mark *exit_was,
-                 const struct mark *begun_was)
+static int judge(const struct mpirun_options *options, pid_t mpirun, int status,
+                 const struct mark *exit_was, const struct mark *begun_was)
 {
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     struct mark exit_is = mark_of(options->state_dir, "exit");
@@ -200,10 +181,10 @@ static int judge(const struct mpirun_options *options, int status, const struct 
     if (!begun) {
         fprintf(stderr, "penstock: mpirun ended with status %d before the campaign began\n",
                 code);
-        return CLI_USAGE;
+        return WIFSIGNALED(status) ? CLI_SUSPENDED : CLI_USAGE;
     }
     if (code == CLI_DAMAGED) return CLI_DAMAGED;
-    await_coordinator(options->state_dir);
+    leftovers_remove(options->state_dir, mpirun, (uint32_t)options->workers + 1);
     fprintf(
         stderr,
         "penstock: the job ended (mpirun status %d) before the campaign was closed; run the "
@@ -232,5 +213,5 @@ int mpirun_run(const struct mpirun_options *options)
     }
     if (mpirun == 0) exec_mpirun(args, parent, &mask);
     int status = attend(mpirun, &taken);
-    return judge(options, status, &exit_was, &begun_was);
+    return judge(options, mpirun, status, &exit_was, &begun_was);
 }
