@@ -294,8 +294,16 @@ static struct model_wait *append_wait(struct model *model)
 
 static const char *command_for(struct model *model, const char *subject, const char *owner)
 {
-    return arena_format(&model->arena, "penstock decide %s %s go|no-go --as %s --reason TEXT",
-                        model->options.state_folder, subject, owner ? owner : "OWNER");
+    char line[2048];
+    struct writer writer = writer_of(line, sizeof line);
+    writer_string(&writer, "penstock decide ");
+    writer_shell(&writer, text_of(model->options.state_folder));
+    writer_string(&writer, " ");
+    writer_shell(&writer, text_of(subject));
+    writer_string(&writer, " go|no-go --as ");
+    writer_shell(&writer, text_of(owner ? owner : "OWNER"));
+    writer_string(&writer, " --reason TEXT");
+    return arena_copy(&model->arena, (struct text){ line, writer.len });
 }
 
 static void wait_for_tier(struct model *model, const struct core *core)

@@ -323,6 +323,32 @@ void out_json(FILE *to, struct text text)
     fputc('"', to);
 }
 
+static bool is_shell_safe(struct text text)
+{
+    static const char safe[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=,-";
+    if (text.len == 0 || text.data[0] == '-') return false;
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] == '\0' || !strchr(safe, text.data[i])) return false;
+    return true;
+}
+
+void writer_shell(struct writer *writer, struct text text)
+{
+    if (is_shell_safe(text)) {
+        writer_text(writer, text);
+        return;
+    }
+    writer_string(writer, "'");
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] == '\'')
+            writer_string(writer, "'\\''");
+        else
+            writer_text(writer, (struct text){ text.data + i, 1 });
+    }
+    writer_string(writer, "'");
+}
+
 /* A cell that begins with =, +, - or @ would be run as a formula by spreadsheets: it gets an
  * apostrophe in front, unless it is a plain number. */
 static bool looks_like_formula(struct text text)

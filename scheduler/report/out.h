@@ -63,6 +63,10 @@ void out_markdown(FILE *to, struct text text); /* one line of prose or a table c
 void out_json(FILE *to, struct text text);     /* with the quotes */
 void out_csv(FILE *to, struct text text);      /* RFC 4180, quoted where needed */
 
+/* A word of a shell command that people copy from here: in quotes when it holds anything special. What it
+ * holds stays as it is; a terminal is protected by out_plain. */
+void writer_shell(struct writer *writer, struct text text);
+
 /* As out_plain, cut or padded to exactly `columns` columns; a cut text ends in "…". */
 void out_cell(FILE *to, struct text text, size_t columns);
 void out_cell_right(FILE *to, struct text text, size_t columns);

@@ -137,13 +137,18 @@ static void out_question(const struct question *question, const struct status_op
     out_plain(to, text_of(question->owner));
     fprintf(to, " for %s: ", word_duration(max_i64(0, now_ns - question->since_ns)).text);
     out_plain(to, text_of(question->what));
-    fputs("\n       penstock decide ", to);
-    out_plain(to, text_of(options->state_folder ? options->state_folder : "STATE"));
-    fputc(' ', to);
-    out_plain(to, text_of(question->what));
-    fputs(" go|no-go --as ", to);
-    out_plain(to, text_of(question->owner));
-    fputs(" --reason TEXT\n", to);
+    char line[2048];
+    struct writer writer = writer_of(line, sizeof line);
+    writer_string(&writer, "penstock decide ");
+    writer_shell(&writer, text_of(options->state_folder ? options->state_folder : "STATE"));
+    writer_string(&writer, " ");
+    writer_shell(&writer, text_of(question->what));
+    writer_string(&writer, " go|no-go --as ");
+    writer_shell(&writer, text_of(question->owner));
+    writer_string(&writer, " --reason TEXT");
+    fputs("\n       ", to);
+    out_plain(to, (struct text){ line, writer.len });
+    fputc('\n', to);
 }
 
 static size_t name_columns(const struct core *core)

@@ -117,7 +117,9 @@ static const char *const lines[] = {
     "var(--line);border-radius:8px;min-width:0}",
     ".curve "
     "figcaption{display:flex;gap:8px;align-items:baseline;font-size:14px;margin-bottom:2px}",
-    ".curve figcaption b{overflow-wrap:anywhere;border-bottom:2px solid var(--c)}",
+    ".curve figcaption "
+    "b{overflow:hidden;text-overflow:ellipsis;white-space:nowrap;border-bottom:2px solid "
+    "var(--c)}",
     ".curve .state{color:var(--soft);font-size:13px}.curve "
     ".best{margin-left:auto;font-size:13px;",
     "white-space:nowrap}",

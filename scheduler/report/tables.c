@@ -284,7 +284,8 @@ static void decision_row(const struct model *model, uint32_t index, struct arena
     else
         put(row, &at, TONE_NONE, "");
     int64_t took_ns = max_i64(0, decision->at_ns - decision->asked_ns);
-    put_value(row, &at, word_duration(took_ns), took_ns);
+    put_value(row, &at, took_ns > 0 ? word_duration(took_ns) : (struct word){ "at once" },
+              took_ns);
     row->detail = decision_detail(model, decision, arena);
 }
 

@@ -202,6 +202,29 @@ static void test_columns(void **state)
     expect(put_item, TEXT("one two three"), "  - one two\n    three\n");
 }
 
+static void test_shell(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *out;
+    } cases[] = {
+        { "lr-3e-4/half", "lr-3e-4/half" },
+        { "", "''" },
+        { "a b", "'a b'" },
+        { "o'neill", "'o'\\''neill'" },
+        { "$(reboot)", "'$(reboot)'" },
+        { "-rf", "'-rf'" },
+        { "a;b", "'a;b'" },
+        { "tier:2", "tier:2" },
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        char text[64];
+        struct writer writer = writer_of(text, sizeof text);
+        writer_shell(&writer, text_of(cases[i].in));
+        assert_string_equal(text, cases[i].out);
+    }
+}
+
 static void test_failed_stream(void **state)
 {
     (void)state;
@@ -222,6 +245,7 @@ int main(void)
         cmocka_unit_test(test_html),      cmocka_unit_test(test_markdown),
         cmocka_unit_test(test_json_text), cmocka_unit_test(test_csv),
         cmocka_unit_test(test_columns),   cmocka_unit_test(test_failed_stream),
+        cmocka_unit_test(test_shell),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
