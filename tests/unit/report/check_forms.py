@@ -232,6 +232,30 @@ def check_text(folder, name):
             columns = count
 
 
+SUFFIXES = ("_micros", "_micro", "_ppm", "_ns")
+
+
+def check_document(report):
+    """docs/formats/report.md names every member and every field of the report."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../docs/formats/report.md")
+    with open(path, encoding="utf-8") as file:
+        parts = re.split(r"\n(?:- (?=`)|## )", file.read().split("## The report's members")[1])
+    entries = {part.split("`")[1]: part for part in parts if part.startswith("`")}
+    for member, content in report.items():
+        if member in ("schema", "version", "generator"):
+            continue
+        if member not in entries:
+            problem("docs/formats/report.md", f"does not describe `{member}`")
+            continue
+        rows = content if isinstance(content, list) else [content]
+        if member == "policy":
+            continue
+        for field in {key for row in rows for key in row}:
+            stem = next((field[:-len(end)] for end in SUFFIXES if field.endswith(end)), field)
+            if f"`{stem}`" not in entries[member]:
+                problem("docs/formats/report.md", f"`{member}` lacks `{stem}`")
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.argv[1], folder], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -241,6 +265,8 @@ def main():
             same(name, "schema", (report["schema"], report["version"]), ("penstock.report", 1))
             page = page_of(folder, name)
             check_text(folder, name)
+            if name == "usual":
+                check_document(report)
             if name != "empty":
                 compare(name, page, report)
                 check_sums(name, report)
