@@ -62,17 +62,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 size_t fuzz_example(unsigned index, uint8_t *to, size_t capacity)
 {
     static const char *const lines[] = {
-        "{\"ready\":true,\"step\":0,\"flops_per_token\":6e6,\"backend\":\"cpu\",\"detail\":"
-        "\"x\"}\n"
-        "{\"step\":100,\"loss\":2.31,\"tokens\":819200,\"val_loss\":NaN,\"busy_ns\":5,\"wait_"
-        "ns\":1}\n",
-        "{\"gate\":\"early\",\"step\":100,\"tokens\":5,\"val_loss\":2.3,\"checkpoint\":"
-        "\"c\\u00e9\"}\n",
+        "{\"ready\":true,\"step\":0,\"flops_per_token\":6e6,\"detail\":\"x\"}\n{\"step\":1}\n",
+        "{\"step\":100,\"loss\":2.31,\"tokens\":819200,\"val_loss\":NaN,\"busy_ns\":5}\n",
+        "{\"gate\":\"early\",\"step\":100,\"val_loss\":2.3,\"checkpoint\":\"c\\u00e9\"}\n",
         "{\"failure\":\"bad\\tdata\",\"other\":[{\"deep\":null},-1.5e3,true]}\n",
-        "\x0c\x00\x00\x00\x1a\x0a\x0a\x01g\x10\x64\x18\x05\x2a\x01p", /* a Gate, as protobuf */
+        "\x0d\x00\x00\x00\x1a\x0b\x0a\x02gg\x10\x64\x18\x05\x2a\x01p", /* a Gate, as protobuf */
     };
+    enum { PROTOBUF_BYTES = 17 };
     if (index >= ARRAY_COUNT(lines)) return 0;
-    size_t n = index == 3 ? 16 : strlen(lines[index]);
+    size_t n = index == 4 ? PROTOBUF_BYTES : strlen(lines[index]);
     if (n > capacity) return 0;
     memcpy(to, lines[index], n);
     return n;
