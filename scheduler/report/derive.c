@@ -227,28 +227,48 @@ static bool in_period(const struct model *model, int64_t at_ns)
     return at_ns >= model->options.since_ns;
 }
 
-/* Drops what lies before the period, keeps the totals, and makes answers point right again. */
-static void cut_period(struct model *model)
+static void cut_decisions(struct model *model)
 {
-    model->decisions_total = model->decision_count;
-    model->incidents_total = model->incident_count;
     uint32_t skip = 0;
     while (skip < model->decision_count && !in_period(model, model->decisions[skip].at_ns))
         skip++;
+    if (skip == 0) return;
     model->decisions += skip;
     model->decision_count -= skip;
     for (uint32_t i = 0; i < model->decision_count; i++)
         if (model->decisions[i].answer != NO_INDEX) model->decisions[i].answer -= skip;
-    for (skip = 0;
-         skip < model->incident_count && !in_period(model, model->incidents[skip].at_ns);)
+}
+
+static void cut_incidents(struct model *model)
+{
+    uint32_t skip = 0;
+    while (skip < model->incident_count && !in_period(model, model->incidents[skip].at_ns))
         skip++;
+    if (skip == 0) return;
     model->incidents += skip;
     model->incident_count -= skip;
-    for (skip = 0; skip < model->guard_count &&
-                   !in_period(model, model->windows[model->guards[skip]].at_ns);)
+}
+
+static void cut_guards(struct model *model)
+{
+    uint32_t skip = 0;
+    while (skip < model->guard_count &&
+           !in_period(model, model->windows[model->guards[skip]].at_ns))
         skip++;
+    if (skip == 0) return;
     model->guards += skip;
     model->guard_count -= skip;
+}
+
+/* Drops what lies before the period, and keeps the totals. An answer that is kept keeps its place after
+ * its question, so indices stay right. */
+static void cut_period(struct model *model)
+{
+    model->decisions_total = model->decision_count;
+    model->incidents_total = model->incident_count;
+    cut_decisions(model);
+    cut_incidents(model);
+    cut_guards(model);
 }
 
 static void derive_delays(struct model *model)

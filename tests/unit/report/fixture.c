@@ -677,7 +677,7 @@ static void act_four(struct fixture *fixture, const struct fixture_names *names)
 
 void fixture_campaign_open(struct fixture *fixture, const struct fixture_names *names)
 {
-    static const struct fixture_names usual = { NULL };
+    static const struct fixture_names usual = { .campaign = NULL };
     if (!names) names = &usual;
     put_campaign(fixture, names);
     put_runs(fixture, names);
