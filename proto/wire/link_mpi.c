@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { POSTED_COUNT = 4, TAG = 1 };
 
@@ -275,9 +274,4 @@ void link_mpi_close(struct link *link)
     close_all(mpi);
     *link = (struct link){ 0 };
     MPI_Finalize();
-}
-
-void link_mpi_abandon(int status)
-{
-    _exit(status);
 }

@@ -27,8 +27,4 @@ must_use enum err link_mpi_open(struct link *link, struct link_mpi_place *place,
  * core). Flush first. No-op on a zeroed link. */
 void link_mpi_close(struct link *link);
 
-/* Ends the process without a word to the other ranks: for one that cannot wait for them. mpirun
- * then ends the whole job. */
-never_returns void link_mpi_abandon(int status);
-
 #endif

@@ -494,15 +494,19 @@ void agent_destroy(struct agent *agent)
 
 /*
  * mpirun and Slurm send signals to every rank; what they mean for the campaign is the coordinator's to
- * decide, and the lease rules in any case. The death of the parent (the MPI launcher's daemon) is different:
- * nobody would end this rank any more. Were the parent gone before the prctl, no signal would ever come,
- * hence the second look.
+ * decide, and the lease rules in any case.
  */
-static void settle_signals(pid_t parent)
+void agent_ignore_signals(void)
 {
     static const int ignored[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE };
     for (size_t i = 0; i < ARRAY_COUNT(ignored); i++)
         signal(ignored[i], SIG_IGN);
+}
+
+/* The parent is the MPI launcher's daemon: without it nobody would ever end this rank. Were it gone before
+ * the prctl, no signal would come, hence the second look. */
+static void die_with(pid_t parent)
+{
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(1);
 }
@@ -521,10 +525,10 @@ int agent_main(const struct agent_options *options)
 {
     struct agent *agent = NULL;
     struct error error = { 0 };
-    char who[32];
-    snprintf(who, sizeof who, "agent %" PRIu32, options->link->rank);
-    log_setup(log_level_of(getenv("PENSTOCK_LOG"), LOG_LEVEL_INFO), who);
-    if (!options->keep_signals) settle_signals(getppid());
+    if (!options->keep_signals) {
+        agent_ignore_signals();
+        die_with(getppid());
+    }
     link_sleep_precisely();
     enum err rc = agent_create(&agent, options, &error);
     if (rc == ERR_OK) rc = live(agent, &error);

@@ -32,6 +32,10 @@ struct agent_options {
 
 struct agent;
 
+/* Ignores the signals that mpirun and Slurm send to every rank. agent_main does it too; a rank that calls it
+ * first thing is not ended by one that comes while MPI starts. */
+void agent_ignore_signals(void);
+
 /* Runs an agent until Shutdown: the whole life of a rank. Returns the exit status: 0 after Shutdown, 1
  * when the link failed (trainers are ended either way). Must be entered by the process's first thread. */
 int agent_main(const struct agent_options *options);

@@ -28,7 +28,7 @@
 #include "worker/agent/agent.h"
 #include "worker/spawn/process.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
+#define PATIENCE_NS (60 * NS_PER_S)
 #define FOREVER_NS (3600 * NS_PER_S)
 
 enum { EPOCH = 7, RUN = 3 };

@@ -21,7 +21,7 @@
 #include "worker/spawn/launcher.h"
 #include "worker/spawn/process.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
+#define PATIENCE_NS (60 * NS_PER_S)
 
 struct stage {
     struct launcher launcher;

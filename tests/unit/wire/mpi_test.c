@@ -15,7 +15,7 @@
 #include "worker/agent/reduce.h"
 #include "worker/spawn/process.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
+#define PATIENCE_NS (60 * NS_PER_S)
 
 #define expect(condition)                                                                      \
     do {                                                                                       \
