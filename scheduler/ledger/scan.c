@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WINDOW_BYTES = 1 << 18 };
+enum { WINDOW_BYTES = 1 << 16 };
 
 /* ---- input and output to the end ---- */
 
@@ -113,7 +113,9 @@ static enum frame_status window_parse(const struct frame_scan *scan, struct fram
 /* What stands at the head is no whole frame: is it the end? The window begins at the head. */
 static enum err tail_judge(struct frame_scan *scan, struct error *error)
 {
-    enum err rc = window_load(scan, LEDGER_WRITE_BYTES_MAX + 1, error);
+    enum err rc = window_load(scan, WINDOW_BYTES, error);
+    if (rc == ERR_OK && scan->window_bytes >= WINDOW_BYTES) /* a long one, which is rare */
+        rc = window_load(scan, LEDGER_WRITE_BYTES_MAX + 1, error);
     if (rc != ERR_OK) return rc;
     scan->tail_bytes = (int64_t)scan->window_bytes;
     bool torn = tail_is_torn(scan->window, scan->window_bytes, scan->head.bytes);

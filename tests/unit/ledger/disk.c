@@ -146,7 +146,7 @@ static ssize_t disk_pread(void *context, int fd, void *data, size_t bytes, int64
     if ((uint64_t)offset >= file->bytes) return 0;
     size_t left = file->bytes - (size_t)offset;
     if (bytes > left) bytes = left;
-    memcpy(data, file->data + offset, bytes);
+    if (bytes > 0) memcpy(data, file->data + offset, bytes);
     return (ssize_t)bytes;
 }
 
@@ -175,7 +175,7 @@ static ssize_t disk_pwrite(void *context, int fd, const void *data, size_t bytes
         disk->room_bytes -= (int64_t)grows;
     }
     if (end > file->bytes) disk_resize(file, end);
-    memcpy(file->data + offset, data, bytes);
+    if (bytes > 0) memcpy(file->data + offset, data, bytes);
     return fault == DISK_CRASH ? -1 : (ssize_t)bytes;
 }
 
