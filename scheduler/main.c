@@ -7,6 +7,6 @@
 
 int main(int argc, char **argv)
 {
-    log_setup(log_level_of(getenv("PENSTOCK_LOG"), LOG_LEVEL_INFO), "penstock");
+    log_setup(log_level_of(getenv("PENSTOCK_LOG"), LOG_LEVEL_WARN), "penstock");
     return cli_main(argc, argv);
 }

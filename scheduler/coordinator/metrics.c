@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proto/base/log.h"
+#include "scheduler/coordinator/files.h"
 #include "scheduler/report/tfevents.h"
 
 enum { METRICS_PATH_BYTES = 4096 };
@@ -51,6 +52,26 @@ static void give_up(struct metrics_run *run, uint32_t attempt, const struct erro
     run->given_up = attempt;
 }
 
+/* The name holds the time, as TensorBoard wants it, then life and attempt, so that no file is ever met
+ * twice. The folder is the agents' too: whoever comes first makes it. */
+static enum err create_file(struct metrics *metrics, const struct core *core, uint32_t index,
+                            uint32_t attempt, int64_t now_ns, struct error *error)
+{
+    char folder[METRICS_PATH_BYTES], path[METRICS_PATH_BYTES + 128];
+    struct writer folder_writer = writer_of(folder, sizeof folder);
+    struct writer writer = writer_of(path, sizeof path);
+    writer_format(&folder_writer, "%s/runs/%s", metrics->state_dir,
+                  core_run(core, index)->name);
+    writer_format(&writer, "%s/events.out.tfevents.%lld.life%llu.attempt%u", folder,
+                  (long long)(now_ns / NS_PER_S), (unsigned long long)core_epoch(core),
+                  attempt);
+    if (folder_writer.full || writer.full)
+        return error_set(error, ERR_INPUT, "%s: too long a path", path);
+    enum err rc = dir_make(folder, error);
+    if (rc != ERR_OK) return rc;
+    return tfevents_open(path, now_ns, &metrics->runs[index].file, error);
+}
+
 /* The file of the run's attempt, opened now if need be; NULL when there is none to be had. The name holds
  * the time, as TensorBoard wants it, then life and attempt, so that no file is ever met twice. */
 static struct metrics_run *open_file(struct metrics *metrics, const struct core *core,
@@ -60,15 +81,8 @@ static struct metrics_run *open_file(struct metrics *metrics, const struct core 
     if (run->file != NULL && run->attempt == attempt) return run;
     if (run->given_up == attempt) return NULL;
     close_file(run);
-    char path[METRICS_PATH_BYTES];
     struct error error;
-    struct writer writer = writer_of(path, sizeof path);
-    writer_format(&writer, "%s/runs/%s/events.out.tfevents.%lld.life%llu.attempt%u",
-                  metrics->state_dir, core_run(core, index)->name,
-                  (long long)(now_ns / NS_PER_S), (unsigned long long)core_epoch(core),
-                  attempt);
-    if (writer.full || tfevents_open(path, now_ns, &run->file, &error) != ERR_OK) {
-        if (writer.full) error_set(&error, ERR_INPUT, "%s: too long a path", path);
+    if (create_file(metrics, core, index, attempt, now_ns, &error) != ERR_OK) {
         give_up(run, attempt, &error);
         return NULL;
     }
