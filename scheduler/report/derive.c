@@ -432,6 +432,12 @@ static void find_run_gaps(struct model *model, const struct model_run *run)
                              word_plural(run->windows, "window", "windows").text,
                              word_duration(run->windows_ns - run->windows_known_ns).text,
                              word_duration(run->windows_ns).text));
+    if (run->attempts > 0 && run->windows == 0)
+        add_gap(model, GAP_UNKNOWN_UTIL, run->index,
+                arena_format(
+                    arena,
+                    "run %s: no telemetry window was closed, so its utilization is unknown",
+                    run->name));
     if (run->attempts > 0 && !loss_is_number(run->val_best_micro))
         add_gap(model, GAP_NO_VAL_LOSS, run->index,
                 arena_format(arena, "run %s: no held-out loss was reported", run->name));

@@ -21,6 +21,14 @@ static void say(const struct explainer *ex, const char *lead, const char *text)
 
 /* ---- gates --------------------------------------------------------------------------- */
 
+/* The gate's rule of that kind, or NULL. */
+static const struct gate_rule_spec *rule_of(const struct gate_spec *spec, enum gate_rule kind)
+{
+    for (uint32_t r = 0; r < spec->rule_count && r < RULES_PER_GATE_MAX; r++)
+        if (spec->rules[r].rule == kind) return &spec->rules[r];
+    return NULL;
+}
+
 /* What a rule compared, in words. */
 static const char *evidence(const struct explainer *ex, const struct model_decision *decision,
                             struct arena *arena)
@@ -34,30 +42,33 @@ static const char *evidence(const struct explainer *ex, const struct model_decis
         return "no held-out loss was reported, and an unknown loss is never waved through";
     if (decision->observed_micro == LOSS_NONFINITE)
         return "the held-out loss is not a finite number";
+    const struct gate_rule_spec *rule = rule_of(spec, decision->rule);
+    const char *slack =
+        rule && rule->margin_micro > 0
+            ? arena_format(arena, ", give or take %s", word_loss(rule->margin_micro).text)
+            : "";
     switch (decision->rule) {
     case GATE_RULE_MILESTONE:
         return arena_format(arena, "held-out loss %s nats, at most %s nats was asked for",
                             observed.text, bound.text);
-    case GATE_RULE_RANK: {
-        uint32_t eta = 0;
-        for (uint32_t r = 0; r < spec->rule_count && r < RULES_PER_GATE_MAX; r++)
-            if (spec->rules[r].rule == GATE_RULE_RANK) eta = spec->rules[r].eta;
+    case GATE_RULE_RANK:
         if (decision->siblings == 0)
             return arena_format(arena,
                                 "held-out loss %s nats; no other run had reached this gate",
                                 observed.text);
         return arena_format(arena,
                             "held-out loss %s nats, rank %" PRIu32 " of %" PRIu32
-                            "; the best one in %" PRIu32 " go on, that is up to %s nats",
-                            observed.text, decision->rank, decision->siblings + 1, eta,
-                            loss_is_number(decision->bound_micro) ? bound.text : "any");
-    }
+                            "; the best one in %" PRIu32 " go on, that is up to %s nats%s",
+                            observed.text, decision->rank, decision->siblings + 1,
+                            rule ? rule->eta : 0,
+                            loss_is_number(decision->bound_micro) ? bound.text : "any", slack);
     case GATE_RULE_MEDIAN:
         return arena_format(
             arena,
-            "best held-out loss so far %s nats; the median of the means of %s is %s nats",
+            "best held-out loss so far %s nats; the median of the means of %s is "
+            "%s nats%s",
             observed.text, word_plural(decision->siblings, "sibling", "siblings").text,
-            bound.text);
+            bound.text, slack);
     case GATE_RULE_SIGNOFF:
         return arena_format(arena, "held-out loss %s nats; the gate asks a person in any case",
                             observed.text);

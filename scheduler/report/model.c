@@ -398,6 +398,21 @@ static void add_attempt_ended(struct model *model, const struct record_attempt_e
                                                      .settled_micros = ended->settled_micros };
 }
 
+/* The first member's end tells the last training loss, which no window may hold yet. */
+static void add_member_ended(struct model *model, const struct record_member_ended *ended,
+                             int64_t at_ns)
+{
+    struct model_run *run = &model->runs[ended->run];
+    if (ended->ending == ENDING_CHARGED)
+        attempt_of_run(model, ended->run, ended->attempt)->charged_members++;
+    uint64_t last_step = run->point_count > 0 ? run->points[run->point_count - 1].step : 0;
+    if (ended->member != 0 || ended->step <= last_step || ended->loss_micro == LOSS_UNKNOWN)
+        return;
+    add_point(model, run,
+              (struct curve_point){ at_ns, ended->step, ended->tokens, ended->loss_micro,
+                                    LOSS_UNKNOWN });
+}
+
 /* ---- work, gates, decisions, incidents ----------------------------------------------- */
 
 static void add_window(struct model *model, const struct record_window *window, int64_t at_ns)
@@ -624,11 +639,7 @@ static void add_body(struct model *model, const struct record *record)
     case RECORD_DECISION: add_decision(model, &record->as.decision, at_ns); return;
     case RECORD_INCIDENT: add_incident(model, &record->as.incident, at_ns); return;
     case RECORD_STOPPING: add_stopping(model, &record->as.stopping, at_ns); return;
-    case RECORD_MEMBER_ENDED:
-        if (record->as.member_ended.ending == ENDING_CHARGED)
-            attempt_of_run(model, record->as.member_ended.run, record->as.member_ended.attempt)
-                ->charged_members++;
-        return;
+    case RECORD_MEMBER_ENDED: add_member_ended(model, &record->as.member_ended, at_ns); return;
     case RECORD_ATTEMPT_ENDED:
         add_attempt_ended(model, &record->as.attempt_ended, at_ns);
         return;

@@ -159,15 +159,19 @@ static void money_policy(const struct model *model, struct lines *lines)
 
 static const char *rule_line(struct arena *arena, const struct gate_rule_spec *rule)
 {
+    const char *slack =
+        rule->margin_micro > 0
+            ? arena_format(arena, ", give or take %s", word_loss(rule->margin_micro).text)
+            : "";
     switch (rule->rule) {
     case GATE_RULE_MILESTONE:
         return arena_format(arena, "held-out loss at most %s",
                             word_loss(rule->loss_max_micro).text);
     case GATE_RULE_RANK:
-        return arena_format(arena, "best 1 in %" PRIu32 " (from %s)", rule->eta,
+        return arena_format(arena, "best 1 in %" PRIu32 "%s (from %s)", rule->eta, slack,
                             word_plural(rule->siblings_min, "sibling", "siblings").text);
     case GATE_RULE_MEDIAN:
-        return arena_format(arena, "not worse than the median (from %s)",
+        return arena_format(arena, "not worse than the median%s (from %s)", slack,
                             word_plural(rule->siblings_min, "sibling", "siblings").text);
     case GATE_RULE_SIGNOFF: return "sign-off";
     case GATE_RULE_COUNT: break;

@@ -119,14 +119,26 @@ static void spend_area(const struct model *model, FILE *to, const struct axis *t
     fputs("\"/>", to);
 }
 
-/* The top of the money axis: the budget, unless so little is approved that it would flatten the rest. */
+/* The largest of an amount over time. */
+static int64_t spend_peak(const struct model *model, int series)
+{
+    int64_t peak = 0;
+    for (uint32_t i = 0; i < model->spend_count; i++)
+        peak = max_i64(peak, spend_of(&model->spend[i], series));
+    return peak;
+}
+
+/* The top of the money axis: the largest amount that does not flatten what was spent to the ground. What is
+ * above it is said in the legend. */
 static int64_t spend_top(const struct model *model)
 {
-    int64_t approved = model->money.approved_micros;
-    for (uint32_t i = 0; i < model->spend_count; i++)
-        approved = max_i64(approved, model->spend[i].approved_micros);
-    int64_t budget = model->money.budget_micros;
-    int64_t top = budget / 3 <= approved ? budget : approved;
+    enum { FLAT = 6 };
+    int64_t used = spend_peak(model, 2);
+    const int64_t tops[] = { model->money.budget_micros, spend_peak(model, 0),
+                             spend_peak(model, 1) };
+    int64_t top = used;
+    for (size_t i = ARRAY_COUNT(tops); i-- > 0;)
+        if (tops[i] / FLAT <= used) top = max_i64(top, tops[i]);
     return max_i64(1, top + top / 16);
 }
 
@@ -155,7 +167,7 @@ static void time_row(FILE *to, int64_t from_ns, int64_t to_ns)
     fputs("</div>\n", to);
 }
 
-static void spend_legend(const struct model *model, FILE *to)
+static void spend_legend(const struct model *model, int64_t top_micros, FILE *to)
 {
     const struct {
         const char *class, *name;
@@ -166,9 +178,10 @@ static void spend_legend(const struct model *model, FILE *to)
                  { "spent", "spent", model->money.spent_micros } };
     fputs("<ul class=\"legend\">", to);
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
-        fprintf(to, "<li><span class=\"key %s\" aria-hidden=\"true\"></span>%s <b>%s</b></li>",
-                rows[i].class, rows[i].name,
-                word_amount(rows[i].micros, &model->currency).text);
+        fprintf(to,
+                "<li><span class=\"key %s\" aria-hidden=\"true\"></span>%s <b>%s</b>%s</li>",
+                rows[i].class, rows[i].name, word_amount(rows[i].micros, &model->currency).text,
+                rows[i].micros > top_micros ? " (above the chart)" : "");
     fputs("</ul>", to);
 }
 
@@ -178,7 +191,7 @@ void svg_spend(const struct model *model, FILE *to)
     struct axis time = { model->first_ns, model->now_ns };
     struct axis money = { 0, spend_top(model) };
     fputs("<figure class=\"chart\"><figcaption><h3>Spend over time</h3>", to);
-    spend_legend(model, to);
+    spend_legend(model, money.high, to);
     fprintf(
         to,
         "</figcaption>\n<svg role=\"img\" aria-labelledby=\"spend-t spend-d\" width=\"100%%\" "

@@ -442,11 +442,11 @@ static const struct table tables[TABLE_COUNT] = {
               "Mtok, for a million accepted tokens. Util. is the mean over time of the "
               "windows that have a utilization.",
               run, "No run was submitted."),
-    [TABLE_DECISIONS] =
-        TABLE("decisions", "Decisions",
-              "Observed and bound are held-out losses (for tiers: money). A positive "
-              "margin is on the good side of the bound.",
-              decision, "No decision was taken."),
+    [TABLE_DECISIONS] = TABLE(
+        "decisions", "Decisions",
+        "Observed and bound are held-out losses (for tiers: money). A positive margin is on "
+        "the good side of the bound; a gate may tolerate a small negative one.",
+        decision, "No decision was taken."),
     [TABLE_INCIDENTS] =
         TABLE("incidents", "Incidents", "Recovery lasts until the run's next attempt runs.",
               incident, "Nothing went wrong."),

@@ -744,3 +744,32 @@ void fixture_many(struct fixture *fixture, uint32_t count)
     fixture_emit(fixture, &(struct record){ .kind = RECORD_CLOSED, .as.closed = { 0 } });
     fixture_finish(fixture, 0);
 }
+
+/* ---- a short run --------------------------------------------------------------------- */
+
+void fixture_short(struct fixture *fixture)
+{
+    static const struct fixture_names usual = { .campaign = NULL };
+    put_campaign(fixture, &usual);
+    put_runs(fixture, &usual);
+    put_epoch(fixture, 1);
+    put_worker(fixture, 1, 100000000000);
+    fixture_emit(fixture, &(struct record){ .kind = RECORD_TIER,
+                                            .as.tier = { 0, 10 * MICROS_PER_UNIT } });
+    put_tranche(fixture, BASE, MICROS_PER_UNIT);
+    put_placed(fixture, BASE, 1, 8, false);
+    put_started(fixture, BASE);
+    at(fixture, 0, 20);
+    put_gate(fixture, BASE, 0, 2500000, by_rule(VERDICT_NO_GO, GATE_RULE_RANK, 2400000, 3, 2));
+    put_stopping(fixture, BASE, INTENT_STOP, REASON_GATE, 0);
+    at(fixture, 0, 30);
+    fixture_emit(fixture, &(struct record){ .kind = RECORD_MEMBER_ENDED,
+                                            .as.member_ended = { .run = BASE,
+                                                                 .attempt = 1,
+                                                                 .ending = ENDING_STOPPED,
+                                                                 .step = 120,
+                                                                 .tokens = 120 * 8192,
+                                                                 .loss_micro = 2200000 } });
+    put_attempt_ended(fixture, BASE, RUN_STATE_STOPPED, REASON_GATE, 0);
+    fixture_finish(fixture, 0);
+}

@@ -36,6 +36,9 @@ void fixture_emit(struct fixture *fixture, struct record *record);
 void fixture_campaign_open(struct fixture *fixture, const struct fixture_names *names);
 void fixture_campaign(struct fixture *fixture, const struct fixture_names *names);
 
+/* One run that is stopped at its first gate before any telemetry window closes. */
+void fixture_short(struct fixture *fixture);
+
 /* `count` runs that each do a little: for size. */
 void fixture_many(struct fixture *fixture, uint32_t count);
 

@@ -272,6 +272,24 @@ static void test_closed_phases(void **state)
     }
 }
 
+static void test_short_run(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_begin(&fixture, &at_fifty, 16);
+    fixture_short(&fixture);
+    const struct model_run *run = &fixture.model.runs[BASE];
+    assert_true(has_gap(&fixture.model, GAP_UNKNOWN_UTIL, BASE));
+    assert_false(has_gap(&fixture.model, GAP_UNKNOWN_UTIL, WIDE)); /* it never ran */
+    assert_int_equal(fixture.model.util_ppm, UTIL_UNKNOWN);
+    assert_int_equal(run->point_count,
+                     2); /* the gate, then what the first member's end tells */
+    assert_int_equal(run->points[1].step, 120);
+    assert_int_equal(run->points[1].loss_micro, 2200000);
+    assert_int_equal(run->lost_micros, 0); /* a gate's stop keeps its checkpoint */
+    fixture_end(&fixture);
+}
+
 static void test_empty(void **state)
 {
     (void)state;
@@ -338,6 +356,7 @@ int main(void)
         cmocka_unit_test(test_answer_before_the_period),
         cmocka_unit_test(test_phases),
         cmocka_unit_test(test_closed_phases),
+        cmocka_unit_test(test_short_run),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_names),
