@@ -168,7 +168,7 @@ static enum err launch_read(const struct loader *loader, const struct entry *run
 {
     const struct reader *reader = &loader->reader;
     size_t bytes = 0;
-    const char *data;
+    const char *data = NULL;
     *launch = (struct launch){ .directory = "",
                                .start_deadline_ns = loader->timing.start_deadline_ns,
                                .step_deadline_min_ns = loader->timing.step_deadline_ns,

@@ -223,6 +223,7 @@ static enum err combination_name(const struct grid *grid, const struct node **no
 /* {outer: {inner: value}}, or {outer: value}. */
 static const struct node *one_value(struct arena *arena, const struct grid_key *key)
 {
+    check(key->now != NULL);
     struct node *map = tree_map(arena, key->line);
     struct text outer = { arena_copy(arena, key->outer), key->outer.len };
     if (key->inner.len == 0) {
