@@ -49,11 +49,6 @@ END
 END
 fi
 
-# Ids of all trainers that the ledger says are running; the newest life only.
-trainers() {
-    "$penstock" export "$state" --format json 2>/dev/null | python3 "$here/ledger_facts.py" trainers
-}
-
 # One victim: a trainer, the agent above one, the coordinator or mpirun. Empty when it is gone already.
 choose_victim() {
     kind=$((RANDOM % 4)) pick=$RANDOM
@@ -64,7 +59,6 @@ choose_victim() {
         [ $# -gt 0 ] || return 0
         shift $((pick % $#))
         pid=$1
-        is_alive "$pid" && grep -qa PENSTOCK_RUN "/proc/$pid/environ" 2>/dev/null || pid=
         what=trainer
         [ $kind = 1 ] && what=agent && pid=$(parent_of "${pid:-0}") && pid=$(parent_of "${pid:-0}")
         ;;
@@ -101,9 +95,9 @@ while [ $round -lt "$rounds" ]; do
         # A killed trainer does not end the job: the next round does.
         if [ "$what" = trainer ] || [ -z "$pid" ]; then
             record_pids
-            pid=$(coordinator_pid)
             sleep 1
-            job_over || kill -KILL "$pid" 2>/dev/null
+            pid=$(coordinator_pid)
+            job_over || { echo "chaos: round $round ends with kill -9 of coordinator $pid" && kill -KILL "$pid" 2>/dev/null; }
         fi
     fi
     until_true 60 job_over || die "round $round: the job does not end"

@@ -83,10 +83,17 @@ agent_pid() {
     [ -n "$pid" ] && pid=$(parent_of "$pid") && [ -n "$pid" ] && parent_of "$pid"
 }
 
+# Ids of all trainers that the ledger says are running, where they are still what it says.
+trainers() {
+    for pid in $("$penstock" export "$state" --format json 2>/dev/null | python3 "$here/ledger_facts.py" trainers 2>/dev/null); do
+        is_alive "$pid" && grep -qa PENSTOCK_RUN "/proc/$pid/environ" 2>/dev/null && echo "$pid"
+    done
+}
+
 # Every process that the state directory's files name, and the launchers and agents above its trainers,
 # with their start times, so that a reused id is not taken for it.
 record_pids() {
-    for pid in $(coordinator_pid) $(sed -n 's/.* pid \([0-9]*\) start .*/\1/p' "$state"/runs/*/work.log 2>/dev/null); do
+    for pid in $(coordinator_pid) $(trainers) $(sed -n 's/.* pid \([0-9]*\) start .*/\1/p' "$state"/runs/*/work.log 2>/dev/null); do
         is_alive "$pid" || continue
         echo "$pid $(start_time "$pid")" >>"$pids"
         above=$(parent_of "$pid")
