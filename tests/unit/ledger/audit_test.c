@@ -372,6 +372,15 @@ static void b_lease_hold(void)
     H(VERDICT, decision).verdict = VERDICT_HOLD;
     drop(TRANCHE_1);
 }
+static void b_placed_on_hold(void)
+{
+    b_lease_hold();
+    H(ATTEMPT_ENDED - 1, attempt_ended).state = RUN_STATE_QUEUED;
+    H(ATTEMPT_ENDED - 1, attempt_ended).returned_micros = price(108) - price(88);
+    drop(LEASE_3 - 1);
+    repeat(PLACED, CLOSED - 2);
+    H(CLOSED - 2, placed).attempt = 2;
+}
 static void b_gate_early(void)
 {
     H(GATE, gate).slot = 1;
@@ -552,6 +561,7 @@ static void test_every_rule_is_kept(void **state)
         { b_placed_run, "a run is placed that is not open" },
         { b_placed_twice, "a run is placed that is not open" },
         { b_placed_after_end, "a run is placed that is not open" },
+        { b_placed_on_hold, "a run is placed after NO-GO or HOLD" },
         { b_placed_number, "attempts are not numbered" },
         { b_placed_part, "a gang is not whole" },
         { b_placed_slot, "a slot is in two attempts" },

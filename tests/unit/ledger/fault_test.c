@@ -197,6 +197,26 @@ static void test_full_disk_at_every_byte(void **state)
     disk_fini(&disk);
 }
 
+/* A quota is a full disk, too: the batch is kept, and goes through when there is room. */
+static void test_no_room_by_disk_or_quota(void **state)
+{
+    (void)state;
+    static const int codes[] = { ENOSPC, EDQUOT };
+    for (size_t i = 0; i < ARRAY_COUNT(codes); i++) {
+        disk_init(&disk, 12);
+        struct ledger *ledger = kit_open(&disk);
+        kit_append(ledger, 1, 3);
+        disk_plan(&disk, 3, DISK_FAIL, codes[i]); /* size, read, write */
+        assert_int_equal(ledger_commit(ledger, &error), ERR_NO_SPACE);
+        assert_int_equal(error.sys_errno, codes[i]);
+        assert_int_equal(ledger_pending(ledger), 3);
+        kit_commit(ledger);
+        ledger_close(ledger);
+        assert_int_equal(kit_check_records(&disk), 3);
+        disk_fini(&disk);
+    }
+}
+
 /* ---- crashes ---- */
 
 static void test_a_crash_at_every_call(void **state)
@@ -240,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_a_failed_sync_is_final),
         cmocka_unit_test(test_unacknowledged_records_are_written_again),
         cmocka_unit_test(test_full_disk_at_every_byte),
+        cmocka_unit_test(test_no_room_by_disk_or_quota),
         cmocka_unit_test(test_a_crash_at_every_call),
         cmocka_unit_test(test_a_crash_during_recovery),
     };
