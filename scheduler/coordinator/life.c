@@ -12,8 +12,6 @@
 #include "scheduler/coordinator/intake.h"
 #include "scheduler/coordinator/spec.h"
 
-enum { STATUS_LEDGER = 5, STATUS_SUSPENDED = 75 };
-
 /* Long enough for an earlier life that was killed to be gone from the lock. */
 #define LOCK_WAIT_NS (5 * NS_PER_S)
 #define FAREWELL_NS (15 * NS_PER_S)
@@ -205,10 +203,10 @@ static void begin(struct coordinator *life)
     life_rouse(life);
 }
 
-static bool everybody_left(const struct coordinator *life)
+static bool nobody_stands(const struct coordinator *life, enum standing from, enum standing to)
 {
     for (uint32_t worker = 1; worker <= life->workers; worker++)
-        if (life->standings[worker] != STANDING_LEFT) return false;
+        if (life->standings[worker] >= from && life->standings[worker] <= to) return false;
     return true;
 }
 
@@ -252,7 +250,8 @@ static void farewell(struct coordinator *life)
             life->standings[worker] = STANDING_LEAVING;
     }
     int64_t until_ns = clock_boot_ns() + FAREWELL_NS;
-    while (!everybody_left(life) && clock_boot_ns() < until_ns) {
+    while (!nobody_stands(life, STANDING_UNKNOWN, STANDING_LEAVING) &&
+           clock_boot_ns() < until_ns) {
         uint32_t worker = 0;
         size_t bytes = 0;
         enum err rc =
@@ -291,7 +290,8 @@ enum err coordinator_live(struct coordinator *life, struct link *link, int *exit
     *exit_status = life->resume.finished ? life->resume.exit_status : life->exit_status;
     if (life->forced_status != 0) *exit_status = life->forced_status;
     farewell(life);
-    *all_left = everybody_left(life);
+    *all_left = nobody_stands(life, STANDING_UNKNOWN, STANDING_LEAVING) &&
+                nobody_stands(life, STANDING_LOST, STANDING_LOST);
     return ERR_OK;
 }
 

@@ -18,8 +18,17 @@
 
 enum { INBOX_BATCH_MAX = 16, STATE_DIR_BYTES = 2048 };
 
-/* How a worker stands to this life. */
-enum standing { STANDING_UNKNOWN, STANDING_WELCOME, STANDING_LEAVING, STANDING_LEFT };
+/* Exit statuses that the core does not choose; cli.h lists all. */
+enum { STATUS_USAGE = 2, STATUS_LEDGER = 5, STATUS_SUSPENDED = 75 };
+
+/* How a worker stands to this life. A lost one has not said goodbye: its process may hang. */
+enum standing {
+    STANDING_UNKNOWN,
+    STANDING_WELCOME,
+    STANDING_LEAVING,
+    STANDING_LEFT,
+    STANDING_LOST
+};
 
 /* A decision file whose event is in the current batch; it is moved when the batch is durable.
  */

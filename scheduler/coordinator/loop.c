@@ -12,6 +12,7 @@ enum { BATCH_MESSAGES_MAX = 512 };
 #define WAIT_MAX_NS NS_PER_S
 #define ROUSE_EVERY_NS (500 * NS_PER_MS)
 #define FULL_RETRY_NS (5 * NS_PER_MS)
+#define JOIN_NS (2 * NS_PER_MIN)
 
 /* ---- the core's output
  * ------------------------------------------------------------------------- */
@@ -83,9 +84,10 @@ void life_note(struct coordinator *life, const char *text)
 /* ---- messages
  * ---------------------------------------------------------------------------------- */
 
-static void lose_worker(struct coordinator *life, uint32_t worker, const char *cause)
+static void lose_worker(struct coordinator *life, uint32_t worker, enum standing standing,
+                        const char *cause)
 {
-    life->standings[worker] = STANDING_LEFT;
+    life->standings[worker] = standing;
     silence_forget(&life->silence, worker);
     outbox_forget(&life->outbox, worker);
     struct event event = { .kind = EVENT_WORKER_LOST,
@@ -111,7 +113,7 @@ static void refuse_worker(struct coordinator *life, uint32_t worker, const char 
     welcome(life, worker, why);
     life->standings[worker] = STANDING_LEAVING;
     fprintf(stderr, "penstock: %s\n", text);
-    life->forced_status = 2;
+    life->forced_status = STATUS_USAGE;
     struct event event = { .kind = EVENT_SUSPEND, .as.suspend = { .cause = text_of(text) } };
     life_step(life, &event);
 }
@@ -178,7 +180,7 @@ static void take_message(struct coordinator *life, uint32_t worker, size_t bytes
     if (intake.kind == INTAKE_HELLO || intake.kind == INTAKE_UNFIT) {
         admit_worker(life, worker, &intake);
     } else if (intake.kind == INTAKE_GOODBYE) {
-        if (member) lose_worker(life, worker, intake.message->goodbye->reason);
+        if (member) lose_worker(life, worker, STANDING_LEFT, intake.message->goodbye->reason);
         life->standings[worker] = STANDING_LEFT;
     } else if (!member) {
         log_line(LOG_LEVEL_WARN, "worker=%u is not a member; its message is ignored", worker);
@@ -279,6 +281,24 @@ static void move_files(struct coordinator *life)
     life->taken_count = 0;
 }
 
+/* Placement waits until every worker has joined. One that never does would stall everything. */
+static void check_joining(struct coordinator *life)
+{
+    if (life->forced_status != 0 || life->silence.listened_ns < JOIN_NS) return;
+    for (uint32_t worker = 1; worker <= life->workers; worker++) {
+        if (life->standings[worker] != STANDING_UNKNOWN) continue;
+        char text[96];
+        struct writer writer = writer_of(text, sizeof text);
+        writer_format(&writer, "worker %u has not joined within two minutes", worker);
+        fprintf(stderr, "penstock: %s; run again\n", text);
+        life->forced_status = STATUS_SUSPENDED;
+        struct event event = { .kind = EVENT_SUSPEND,
+                               .as.suspend = { .cause = text_of(text) } };
+        life_step(life, &event);
+        return;
+    }
+}
+
 static void check_silence(struct coordinator *life)
 {
     silence_tick(&life->silence, life->now_ns);
@@ -288,8 +308,9 @@ static void check_silence(struct coordinator *life)
         struct writer writer = writer_of(cause, sizeof cause);
         writer_string(&writer, "nothing was heard of it for ");
         writer_duration(&writer, life->silence.timeout_ns);
-        lose_worker(life, worker, cause);
+        lose_worker(life, worker, STANDING_LOST, cause);
     }
+    check_joining(life);
 }
 
 static void take_timers(struct coordinator *life)

@@ -23,6 +23,8 @@ enum err signals_open(struct signals *signals, struct error *error)
     for (size_t i = 0; i < ARRAY_COUNT(watched); i++)
         sigaddset(&set, watched[i].number);
     *signals = (struct signals){ .fd = -1, .name = "" };
+    /* A display that nobody reads any more must not end a campaign. */
+    signal(SIGPIPE, SIG_IGN);
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0) return error_errno(error, "block signals");
     signals->fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (signals->fd < 0) return error_errno(error, "signalfd");
