@@ -62,7 +62,7 @@ def check_text(path, text):
 
 
 def check_warnings(root):
-    options = set(tree.read(root, "CMakeLists.txt").split())
+    options = set(re.findall(r"-W[\w=-]+", tree.read(root, "CMakeLists.txt")))
     for warning in WARNINGS:
         if warning not in options:
             yield f"CMakeLists.txt:1: {warning} is missing from the rules of our own code"
