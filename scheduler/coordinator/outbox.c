@@ -86,7 +86,8 @@ static enum err send_grant(struct outbox *outbox, Penstock__Wire__ToAgent *messa
                            const struct outbox_entry *entry, struct error *error)
 {
     const struct action *action = &entry->action;
-    Penstock__Wire__Grant grant = PENSTOCK__WIRE__GRANT__INIT;
+    Penstock__Wire__Grant grant;
+    penstock__wire__grant__init(&grant);
     grant.run = action->run;
     grant.attempt = action->attempt;
     grant.lease_sequence = action->sequence;
@@ -101,7 +102,8 @@ static enum err send_stop(struct outbox *outbox, Penstock__Wire__ToAgent *messag
                           const struct outbox_entry *entry, struct error *error)
 {
     const struct action *action = &entry->action;
-    Penstock__Wire__Stop stop = PENSTOCK__WIRE__STOP__INIT;
+    Penstock__Wire__Stop stop;
+    penstock__wire__stop__init(&stop);
     stop.run = action->run;
     stop.attempt = action->attempt;
     stop.at_once = action->at_once;
@@ -116,7 +118,8 @@ static enum err send_probe(struct outbox *outbox, const struct core *core,
                            struct error *error)
 {
     const struct action *action = &entry->action;
-    Penstock__Wire__Probe probe = PENSTOCK__WIRE__PROBE__INIT;
+    Penstock__Wire__Probe probe;
+    penstock__wire__probe__init(&probe);
     probe.run = action->run;
     probe.run_name = borrowed(core_run(core, action->run)->name);
     probe.attempt = action->attempt;
@@ -191,7 +194,8 @@ static enum err send_launch(struct outbox *outbox, const struct core *core,
     const struct outbox_heard *heard = &outbox->heard[action->worker];
     const struct run *run = core_run(core, action->run);
     const struct attempt *attempt = core_attempt(core, action->run);
-    Penstock__Wire__Launch launch = PENSTOCK__WIRE__LAUNCH__INIT;
+    Penstock__Wire__Launch launch;
+    penstock__wire__launch__init(&launch);
     Penstock__Wire__GatePoint points[GATES_PER_RUN_MAX], *list[GATES_PER_RUN_MAX];
     uint32_t gang[GANG_MAX];
     launch.spec = load_spec(outbox, core, action->run);
@@ -233,7 +237,8 @@ static bool still_wanted(const struct core *core, const struct action *action)
 static enum err send_entry(struct outbox *outbox, const struct core *core,
                            const struct outbox_entry *entry, struct error *error)
 {
-    Penstock__Wire__ToAgent message = PENSTOCK__WIRE__TO_AGENT__INIT;
+    Penstock__Wire__ToAgent message;
+    penstock__wire__to_agent__init(&message);
     message.epoch = core_epoch(core);
     switch (entry->action.kind) {
     case ACTION_LAUNCH:
@@ -276,8 +281,10 @@ enum err outbox_welcome(struct outbox *outbox, uint32_t worker, uint64_t epoch,
                         const char *state_dir, int64_t heartbeat_ns, const char *refusal,
                         struct error *error)
 {
-    Penstock__Wire__ToAgent message = PENSTOCK__WIRE__TO_AGENT__INIT;
-    Penstock__Wire__Welcome welcome = PENSTOCK__WIRE__WELCOME__INIT;
+    Penstock__Wire__ToAgent message;
+    penstock__wire__to_agent__init(&message);
+    Penstock__Wire__Welcome welcome;
+    penstock__wire__welcome__init(&welcome);
     welcome.state_dir = borrowed(state_dir);
     welcome.heartbeat_ns = (uint64_t)heartbeat_ns;
     welcome.refusal = borrowed(refusal);
@@ -290,8 +297,10 @@ enum err outbox_welcome(struct outbox *outbox, uint32_t worker, uint64_t epoch,
 enum err outbox_shutdown(struct outbox *outbox, uint32_t worker, uint64_t epoch,
                          const char *reason, struct error *error)
 {
-    Penstock__Wire__ToAgent message = PENSTOCK__WIRE__TO_AGENT__INIT;
-    Penstock__Wire__Shutdown shutdown = PENSTOCK__WIRE__SHUTDOWN__INIT;
+    Penstock__Wire__ToAgent message;
+    penstock__wire__to_agent__init(&message);
+    Penstock__Wire__Shutdown shutdown;
+    penstock__wire__shutdown__init(&shutdown);
     shutdown.reason = borrowed(reason);
     message.epoch = epoch;
     message.body_case = PENSTOCK__WIRE__TO_AGENT__BODY_SHUTDOWN;
@@ -302,7 +311,8 @@ enum err outbox_shutdown(struct outbox *outbox, uint32_t worker, uint64_t epoch,
 enum err outbox_comm_id(struct outbox *outbox, uint32_t worker, uint64_t epoch,
                         const Penstock__Wire__CommId *id, struct error *error)
 {
-    Penstock__Wire__ToAgent message = PENSTOCK__WIRE__TO_AGENT__INIT;
+    Penstock__Wire__ToAgent message;
+    penstock__wire__to_agent__init(&message);
     Penstock__Wire__CommId copy = *id;
     message.epoch = epoch;
     message.body_case = PENSTOCK__WIRE__TO_AGENT__BODY_COMM_ID;

@@ -31,7 +31,8 @@ static void fill_env(Penstock__Wire__Spec *spec, const struct launch *launch,
 static struct text pack(const struct launch *launch, int64_t stop_grace_ns, struct arena *arena)
 {
     struct arena scratch = { 0 };
-    Penstock__Wire__Spec spec = PENSTOCK__WIRE__SPEC__INIT;
+    Penstock__Wire__Spec spec;
+    penstock__wire__spec__init(&spec);
     spec.n_argv = launch->argc;
     spec.argv = arena_array(&scratch, (size_t)launch->argc + 1, sizeof *spec.argv);
     for (uint32_t i = 0; i < launch->argc; i++)

@@ -79,8 +79,10 @@ static void say(struct bench *bench, const Penstock__Wire__ToCoordinator *messag
 
 static void say_hello(struct bench *bench)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__Hello hello = PENSTOCK__WIRE__HELLO__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__Hello hello;
+    penstock__wire__hello__init(&hello);
     hello.worker = 1;
     hello.host = writable("here");
     hello.boot_id = writable("boot");
@@ -98,9 +100,12 @@ static void say_hello(struct bench *bench)
 
 static void say_heartbeat(struct bench *bench)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__Heartbeat heartbeat = PENSTOCK__WIRE__HEARTBEAT__INIT;
-    Penstock__Wire__Telemetry telemetry = PENSTOCK__WIRE__TELEMETRY__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__Heartbeat heartbeat;
+    penstock__wire__heartbeat__init(&heartbeat);
+    Penstock__Wire__Telemetry telemetry;
+    penstock__wire__telemetry__init(&telemetry);
     heartbeat.sequence = ++bench->sequence;
     heartbeat.run = bench->run;
     heartbeat.attempt = bench->attempt;
@@ -113,8 +118,10 @@ static void say_heartbeat(struct bench *bench)
 
 static void say_gate(struct bench *bench, const char *gate)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__GateReached reached = PENSTOCK__WIRE__GATE_REACHED__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__GateReached reached;
+    penstock__wire__gate_reached__init(&reached);
     reached.run = bench->run;
     reached.attempt = bench->attempt;
     reached.gate = writable(gate);
@@ -131,8 +138,10 @@ static void say_gate(struct bench *bench, const char *gate)
 
 static void say_started(struct bench *bench)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__MemberStarted started = PENSTOCK__WIRE__MEMBER_STARTED__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__MemberStarted started;
+    penstock__wire__member_started__init(&started);
     started.run = bench->run;
     started.attempt = bench->attempt;
     started.pid = 1;
@@ -144,8 +153,10 @@ static void say_started(struct bench *bench)
 
 static void say_exited(struct bench *bench)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__MemberExited exited = PENSTOCK__WIRE__MEMBER_EXITED__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__MemberExited exited;
+    penstock__wire__member_exited__init(&exited);
     exited.run = bench->run;
     exited.attempt = bench->attempt;
     exited.cause = PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_STOPPED;
@@ -158,8 +169,10 @@ static void say_exited(struct bench *bench)
 
 static void say_goodbye(struct bench *bench)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__Goodbye goodbye = PENSTOCK__WIRE__GOODBYE__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__Goodbye goodbye;
+    penstock__wire__goodbye__init(&goodbye);
     goodbye.reason = writable("done");
     message.epoch = bench->epoch;
     message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_GOODBYE;

@@ -84,7 +84,8 @@ static void pack(const Penstock__Wire__ToCoordinator *message)
 
 static Penstock__Wire__Hello hello_of(const char *device_class, const char *version)
 {
-    Penstock__Wire__Hello hello = PENSTOCK__WIRE__HELLO__INIT;
+    Penstock__Wire__Hello hello;
+    penstock__wire__hello__init(&hello);
     hello.worker = 1;
     hello.host = writable("east");
     hello.boot_id = writable("boot");
@@ -117,7 +118,8 @@ static void hellos_are_judged(void **state)
     };
     struct core *core = make_core();
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
+        Penstock__Wire__ToCoordinator message;
+        penstock__wire__to_coordinator__init(&message);
         Penstock__Wire__Hello hello = hello_of(cases[i].device_class, cases[i].version);
         struct intake intake;
         message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_HELLO;
@@ -145,9 +147,12 @@ static void heartbeats_carry_telemetry(void **state)
 {
     (void)state;
     struct core *core = make_core();
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__Heartbeat heartbeat = PENSTOCK__WIRE__HEARTBEAT__INIT;
-    Penstock__Wire__Telemetry telemetry = PENSTOCK__WIRE__TELEMETRY__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__Heartbeat heartbeat;
+    penstock__wire__heartbeat__init(&heartbeat);
+    Penstock__Wire__Telemetry telemetry;
+    penstock__wire__telemetry__init(&telemetry);
     struct intake intake;
     telemetry.step = 7;
     telemetry.tokens = 700;
@@ -185,8 +190,10 @@ static void other_epochs_change_nothing(void **state)
     static const uint64_t epochs[] = { 0, EPOCH - 1, EPOCH + 1, UINT64_MAX };
     struct core *core = make_core();
     for (size_t i = 0; i < ARRAY_COUNT(epochs); i++) {
-        Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-        Penstock__Wire__MemberStarted started = PENSTOCK__WIRE__MEMBER_STARTED__INIT;
+        Penstock__Wire__ToCoordinator message;
+        penstock__wire__to_coordinator__init(&message);
+        Penstock__Wire__MemberStarted started;
+        penstock__wire__member_started__init(&started);
         struct intake intake;
         struct error error;
         started.attempt = 1;
@@ -208,8 +215,10 @@ static void exits_keep_the_end_of_a_long_stderr(void **state)
 {
     (void)state;
     struct core *core = make_core();
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__MemberExited exited = PENSTOCK__WIRE__MEMBER_EXITED__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__MemberExited exited;
+    penstock__wire__member_exited__init(&exited);
     char tail[STDERR_TAIL_BYTES], path[PATH_MAX_BYTES + 40];
     struct intake intake;
     memset(tail, 'x', sizeof tail - 1);
@@ -250,8 +259,10 @@ static void goodbyes_are_heard_at_any_time(void **state)
     static const uint64_t epochs[] = { 0, EPOCH };
     struct core *core = make_core();
     for (size_t i = 0; i < ARRAY_COUNT(epochs); i++) {
-        Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-        Penstock__Wire__Goodbye goodbye = PENSTOCK__WIRE__GOODBYE__INIT;
+        Penstock__Wire__ToCoordinator message;
+        penstock__wire__to_coordinator__init(&message);
+        Penstock__Wire__Goodbye goodbye;
+        penstock__wire__goodbye__init(&goodbye);
         struct intake intake;
         goodbye.reason = writable("leaving");
         message.epoch = epochs[i];
@@ -271,7 +282,8 @@ static void damaged_bytes_are_refused(void **state)
 {
     (void)state;
     struct core *core = make_core();
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
     Penstock__Wire__Hello hello = hello_of("cpu", PENSTOCK_VERSION);
     struct intake intake;
     message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_HELLO;

@@ -88,8 +88,10 @@ static char *writable(const char *string)
 
 static void say_hello(struct actor *actor)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__Hello hello = PENSTOCK__WIRE__HELLO__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__Hello hello;
+    penstock__wire__hello__init(&hello);
     hello.worker = actor->link.rank;
     hello.host = writable("here");
     hello.boot_id = writable("boot");
@@ -107,8 +109,10 @@ static void say_hello(struct actor *actor)
 
 static void say_goodbye(struct actor *actor, uint64_t epoch)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__Goodbye goodbye = PENSTOCK__WIRE__GOODBYE__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__Goodbye goodbye;
+    penstock__wire__goodbye__init(&goodbye);
     goodbye.reason = writable("scripted");
     message.epoch = epoch;
     message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_GOODBYE;
@@ -125,9 +129,12 @@ struct post {
 
 static void say_heartbeat(struct actor *actor, struct post *post)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__Heartbeat heartbeat = PENSTOCK__WIRE__HEARTBEAT__INIT;
-    Penstock__Wire__Telemetry telemetry = PENSTOCK__WIRE__TELEMETRY__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__Heartbeat heartbeat;
+    penstock__wire__heartbeat__init(&heartbeat);
+    Penstock__Wire__Telemetry telemetry;
+    penstock__wire__telemetry__init(&telemetry);
     telemetry.step = post->step;
     telemetry.tokens = post->step * 100;
     telemetry.ready = post->attempt > 0;
@@ -143,8 +150,10 @@ static void say_heartbeat(struct actor *actor, struct post *post)
 
 static void say_gate(struct actor *actor, const struct post *post, int64_t loss_micro)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__GateReached gate = PENSTOCK__WIRE__GATE_REACHED__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__GateReached gate;
+    penstock__wire__gate_reached__init(&gate);
     gate.run = post->run;
     gate.attempt = post->attempt;
     gate.gate = writable("half");
@@ -161,8 +170,10 @@ static void say_gate(struct actor *actor, const struct post *post, int64_t loss_
 
 static void say_started(struct actor *actor, const struct post *post)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__MemberStarted started = PENSTOCK__WIRE__MEMBER_STARTED__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__MemberStarted started;
+    penstock__wire__member_started__init(&started);
     started.run = post->run;
     started.attempt = post->attempt;
     started.pid = 4242;
@@ -174,9 +185,12 @@ static void say_started(struct actor *actor, const struct post *post)
 
 static void say_exited(struct actor *actor, struct post *post, Penstock__Wire__ExitCause cause)
 {
-    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
-    Penstock__Wire__MemberExited exited = PENSTOCK__WIRE__MEMBER_EXITED__INIT;
-    Penstock__Wire__Telemetry telemetry = PENSTOCK__WIRE__TELEMETRY__INIT;
+    Penstock__Wire__ToCoordinator message;
+    penstock__wire__to_coordinator__init(&message);
+    Penstock__Wire__MemberExited exited;
+    penstock__wire__member_exited__init(&exited);
+    Penstock__Wire__Telemetry telemetry;
+    penstock__wire__telemetry__init(&telemetry);
     telemetry.step = 20;
     telemetry.tokens = 2000;
     exited.run = post->run;
