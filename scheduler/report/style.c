@@ -87,6 +87,9 @@ static const char *const lines[] = {
     "white-space:pre-wrap;overflow-wrap:anywhere;max-height:20em;overflow:auto}",
     "figure{margin:0}figcaption{margin-bottom:8px}.chart{margin-top:28px}svg{display:block}",
     "svg svg{display:inline}svg text{font-family:inherit;font-size:11.5px;fill:var(--soft)}",
+    "svg .tick,svg "
+    ".label{paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}",
+    ".curve .tick,.curve .label{stroke:var(--card)}",
     ".defs{position:absolute}.at{overflow:visible}",
     ".legend{display:flex;flex-wrap:wrap;gap:2px 18px;margin:4px 0 "
     "0;padding:0;list-style:none;font-size:13px;",

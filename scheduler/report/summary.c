@@ -75,11 +75,14 @@ uint32_t money_figures(const struct model *model, struct arena *arena,
                                 .note = share_of(arena, money->unspent_micros,
                                                  money->budget_micros, "the budget"),
                                 .exact = money->unspent_micros });
-    add_figure(figures, &count, arena, currency,
-               (struct figure){ .name = "lost",
-                                .note = share_of(arena, money->lost_micros, money->spent_micros,
-                                                 "spent, for work dropped or done again"),
-                                .exact = money->lost_micros });
+    add_figure(
+        figures, &count, arena, currency,
+        (struct figure){ .name = "lost",
+                         .note = money->lost_micros == 0
+                                     ? NULL
+                                     : share_of(arena, money->lost_micros, money->spent_micros,
+                                                "spent, for work dropped or done again"),
+                         .exact = money->lost_micros });
     if (model->options.since_ns > 0)
         add_figure(figures, &count, arena, currency,
                    (struct figure){ .name = "in the period", .exact = money->period_micros });

@@ -94,7 +94,9 @@ static void spend_path(const struct model *model, FILE *to, const struct axis *t
     fprintf(to, "M0 %" PRId64, y);
     for (uint32_t i = 0; i < model->spend_count; i++) {
         const struct spend_point *point = &model->spend[i];
-        int64_t next = axis_y(money, spend_of(point, series));
+        int64_t value = spend_of(point, series);
+        /* What is above the chart leaves it at the top, and is not drawn along its edge. */
+        int64_t next = value > money->high ? -SQUARE / 20 : axis_y(money, value);
         if (next == y) continue;
         fprintf(to, "H%" PRId64 "V%" PRId64, axis_x(time, point->at_ns), next);
         y = next;

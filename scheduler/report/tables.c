@@ -1,7 +1,6 @@
 #include "scheduler/report/tables.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
 /* ---- cells --------------------------------------------------------------------------- */
@@ -67,18 +66,12 @@ static void put_time(const struct model *model, struct table_row *row, uint32_t 
     put_value(row, at, text, unix_ns);
 }
 
-static void put_format(struct table_row *row, uint32_t *at, enum tone tone, const char *format,
-                       ...) printf_like(4, 5);
-
-static void put_format(struct table_row *row, uint32_t *at, enum tone tone, const char *format,
-                       ...)
-{
-    struct cell *cell = put(row, at, tone, "");
-    va_list args;
-    va_start(args, format);
-    vsnprintf(cell->text, sizeof cell->text, format, args);
-    va_end(args);
-}
+/* A cell with a formatted text, cut to fit. */
+#define put_format(row, at, tone, ...)                                                         \
+    do {                                                                                       \
+        struct cell *cell_ = put(row, at, tone, "");                                           \
+        snprintf(cell_->text, sizeof cell_->text, __VA_ARGS__);                                \
+    } while (0)
 
 static const char *run_of(const struct model *model, uint32_t run)
 {

@@ -247,9 +247,9 @@ static void out_chart_legend(FILE *to, const struct model *model)
     struct writer writer = writer_of(line, sizeof line);
     for (uint32_t r = 0; r < model->run_count; r++)
         if (model->runs[r].attempts > 0)
-            writer_format(&writer, "%s%c %s", writer.len > 0 ? "   " : "", run_letter(r),
+            writer_format(&writer, "%s%c=%s", writer.len > 0 ? "   " : "", run_letter(r),
                           model->runs[r].name);
-    writer_format(&writer, "%s/ stopping   . idle", writer.len > 0 ? "   " : "");
+    writer_format(&writer, "%s/=stopping   .=idle", writer.len > 0 ? "   " : "");
     out_wrapped(to, (struct text){ line, writer.len }, 11, REPORT_COLUMNS);
 }
 

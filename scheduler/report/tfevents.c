@@ -58,7 +58,8 @@ static enum err put_event(struct tfevents *file, const Penstock__Tfevents__Event
 
 static double seconds_of(int64_t wall_time_ns)
 {
-    return (double)(wall_time_ns / NS_PER_S) + (double)(wall_time_ns % NS_PER_S) * 1e-9;
+    int64_t whole = wall_time_ns / NS_PER_S, rest_ns = wall_time_ns % NS_PER_S;
+    return (double)whole + (double)rest_ns * 1e-9;
 }
 
 static enum err put_version(struct tfevents *file, int64_t wall_time_ns, struct error *error)
