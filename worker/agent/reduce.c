@@ -256,7 +256,16 @@ static bool reduce_one(struct reduce *reduce, const struct gang_shm_request *wan
 
 /* ---- the thread ---- */
 
-static const char *serve(struct reduce *reduce)
+/* Only a trainer that asks for a reduction needs a communicator. Making one for every gang cost its start,
+ * and a short-lived command could leave the others inside MPI_Comm_create_group for ever. */
+static const char *come_together(struct reduce *reduce, uint64_t *words)
+{
+    if (reduce->comm != MPI_COMM_NULL) return NULL;
+    if (!gather(reduce, words)) return "the gang did not come together";
+    return make_communicator(reduce) ? NULL : "MPI made no communicator";
+}
+
+static const char *serve(struct reduce *reduce, uint64_t *words)
 {
     for (;;) {
         struct gang_shm_request wanted;
@@ -266,14 +275,16 @@ static const char *serve(struct reduce *reduce)
             if (is_called_off(reduce)) return "the gang was stopped";
             continue;
         }
-        if (rc == ERR_CLOSED) return NULL;
+        if (rc == ERR_CLOSED) return atomic_load(&reduce->stop) ? "the gang was stopped" : NULL;
         if (rc != ERR_OK) {
             log_line(LOG_LEVEL_ERROR, "reduce error=\"%s\"", error.text);
             return "the trainer broke the protocol of its shared memory";
         }
         atomic_store(&reduce->waiting, true);
-        bool done = reduce_one(reduce, &wanted);
+        const char *apart = come_together(reduce, words);
+        bool done = apart == NULL && reduce_one(reduce, &wanted);
         atomic_store(&reduce->waiting, false);
+        if (apart != NULL) return apart;
         if (!done) return "a member of the gang is missing";
         atomic_fetch_add(&reduce->done_count, 1);
         gang_shm_complete(&reduce->shm, &wanted);
@@ -287,12 +298,7 @@ static void *run(void *argument)
     /* Lives on the heap because an exchange that was called off may leave it to MPI. */
     uint64_t *words = calloc(2, sizeof *words);
     const char *why = "no memory";
-    if (words) {
-        why = "the gang did not come together";
-        if (gather(reduce, words)) {
-            why = make_communicator(reduce) ? serve(reduce) : "MPI made no communicator";
-        }
-    }
+    if (words) why = serve(reduce, words);
     if (why) gang_shm_abort(&reduce->shm, why);
     if (!atomic_load(&reduce->abandoned)) free(words);
     if (!why && reduce->comm != MPI_COMM_NULL) MPI_Comm_free(&reduce->comm);
@@ -370,6 +376,7 @@ bool reduce_stop(struct reduce *reduce)
 {
     if (!reduce) return true;
     atomic_store(&reduce->stop, true);
+    gang_shm_finish(&reduce->shm); /* wakes the thread where it waits for the trainer */
     int64_t until_ns = boot_clock_ns() + STOP_WAIT_NS;
     while (!atomic_load(&reduce->ended) && boot_clock_ns() < until_ns)
         nap(NS_PER_MS);
