@@ -13,7 +13,7 @@ static enum err damaged(struct error *error, const char *why)
     return error_set(error, ERR_DAMAGED, "the record cannot follow: %s", why);
 }
 
-/* ---- states ------------------------------------------------------------------------------ */
+/* ---- states -------------------------------------------------------------------------- */
 
 static void queue_add(struct core *core, uint32_t run)
 {
@@ -72,7 +72,7 @@ static struct member *named_member(struct core *core, uint32_t run, uint32_t num
     return &core->members[attempt->first_member + member];
 }
 
-/* ---- money ------------------------------------------------------------------------------- */
+/* ---- money --------------------------------------------------------------------------- */
 
 /* Sets an attempt's settled and reserved amounts, and the sums that contain them. */
 static enum err set_money(struct core *core, struct attempt *attempt, int64_t settled_micros,
@@ -131,7 +131,18 @@ static enum err apply_tranche(struct core *core, const struct record_tranche *tr
                                    : damaged(error, "released <= approved does not hold");
 }
 
-/* ---- campaign and runs ------------------------------------------------------------------- */
+/* ---- campaign and runs --------------------------------------------------------------- */
+
+static bool gates_sound(const struct campaign_spec *spec)
+{
+    for (uint32_t g = 0; g < spec->gate_count; g++) {
+        const struct gate_spec *gate = &spec->gates[g];
+        if (gate->rule_count < 1 || gate->rule_count > RULES_PER_GATE_MAX) return false;
+        for (uint32_t i = 0; i < gate->rule_count; i++)
+            if (gate->rules[i].rule == GATE_RULE_RANK && gate->rules[i].eta < 2) return false;
+    }
+    return true;
+}
 
 static enum err apply_campaign(struct core *core, const struct campaign_spec *spec,
                                struct error *error)
@@ -148,6 +159,7 @@ static enum err apply_campaign(struct core *core, const struct campaign_spec *sp
     if (spec->lease_ns <= 0 || spec->lease_ns > INT64_C(1) << 52 || spec->stop_grace_ns < 0 ||
         spec->stop_grace_ns > INT64_C(1) << 52 || spec->heartbeat_ns <= 0)
         return damaged(error, "a duration is out of range");
+    if (!gates_sound(spec)) return damaged(error, "a gate's rules are out of range");
     core->campaign = *spec;
     core->campaign.file_text = (struct text){ "", 0 };
     if (spec->gate_count > 0)
@@ -252,7 +264,7 @@ static enum err apply_run(struct core *core, const struct run_spec *spec, struct
     return ERR_OK;
 }
 
-/* ---- lives and workers ------------------------------------------------------------------- */
+/* ---- lives and workers --------------------------------------------------------------- */
 
 /* A new life: no worker of the last one is known, and what its attempts held is uncertain. */
 static enum err apply_epoch(struct core *core, const struct record_epoch *epoch,
@@ -327,7 +339,7 @@ static enum err apply_worker_lost(struct core *core, const struct record_worker_
     return ERR_OK;
 }
 
-/* ---- attempts ---------------------------------------------------------------------------- */
+/* ---- attempts ------------------------------------------------------------------------ */
 
 static enum err check_placed(const struct core *core, const struct record_placed *placed,
                              struct error *error)
@@ -401,6 +413,7 @@ static enum err apply_lease(struct core *core, const struct record_lease *lease,
         return damaged(error, "leases follow each other");
     attempt->lease_sequence = lease->sequence;
     attempt->lease_end_ns = lease->lease_end_ns;
+    due_update(core, lease->run);
     return set_money(core, attempt, lease->settled_micros, lease->reserved_micros, error);
 }
 
@@ -534,7 +547,7 @@ static enum err apply_attempt_ended(struct core *core, const struct record_attem
     return set_state(core, ended->run, ended->state, ended->reason, error);
 }
 
-/* ---- gates, decisions, incidents --------------------------------------------------------- */
+/* ---- gates, decisions, incidents ----------------------------------------------------- */
 
 static enum err apply_gate(struct core *core, const struct record_gate *report,
                            struct error *error)
@@ -546,6 +559,7 @@ static enum err apply_gate(struct core *core, const struct record_gate *report,
         return damaged(error, "gates are reached in order");
     struct run_gate *gate = &run_gates_of(core, run)[report->slot];
     if (gate->reported) return damaged(error, "the gate was reported before");
+    if (!loss_sound(report->loss_micro)) return damaged(error, "a loss is out of range");
     gate->reported = true;
     gate->step = report->step;
     gate->tokens = report->tokens;
@@ -555,8 +569,7 @@ static enum err apply_gate(struct core *core, const struct record_gate *report,
     gate->asked_ns = core->now_ns;
     text_copy(gate->checkpoint, sizeof gate->checkpoint, report->checkpoint);
     run->val_loss_micro = report->loss_micro;
-    if (report->loss_micro == LOSS_UNKNOWN || report->loss_micro == LOSS_NONFINITE)
-        return ERR_OK;
+    if (!loss_finite(report->loss_micro)) return ERR_OK;
     run->val_best_micro = report->best_micro;
     run->val_sum_micro += report->loss_micro;
     run->val_count++;
@@ -657,7 +670,7 @@ static enum err apply_run_state(struct core *core, const struct record_run_state
     return set_state(core, to->run, to->state, to->reason, error);
 }
 
-/* ---- all --------------------------------------------------------------------------------- */
+/* ---- all ----------------------------------------------------------------------------- */
 
 static enum err apply_body(struct core *core, const struct record *record, struct error *error)
 {

@@ -17,7 +17,7 @@ bool attempt_fence(const struct core *core, uint32_t worker, uint32_t run, uint3
     return !attempt->orphaned && core->members[attempt->first_member + member].worker == worker;
 }
 
-/* ---- stopping ---------------------------------------------------------------------------- */
+/* ---- stopping ------------------------------------------------------------------------ */
 
 void attempt_tell(const struct core *core, const struct attempt *attempt, bool at_once,
                   const struct output *output)
@@ -128,7 +128,7 @@ void attempt_fail(struct core *core, uint32_t run_index, const struct failure *f
     attempt_stop(core, run_index, &order, output);
 }
 
-/* ---- the end ----------------------------------------------------------------------------- */
+/* ---- the end ------------------------------------------------------------------------- */
 
 static bool all_ended_by_themselves(const struct core *core, const struct attempt *attempt)
 {
@@ -158,12 +158,17 @@ static struct next_state next_state_of(const struct core *core, const struct run
     }
     if (run_has_verdict(core, run, VERDICT_HOLD))
         return (struct next_state){ RUN_STATE_HELD, REASON_SIGNOFF, 0 };
-    bool finished =
-        all_ended_by_themselves(core, attempt) && run_next_gate(core, run) == run->gate_count;
-    switch (attempt->intent) {
-    case INTENT_NONE:
-        check(finished);
+    if (attempt->intent == INTENT_NONE) {
+        check(all_ended_by_themselves(core, attempt));
+        check(run_next_gate(core, run) == run->gate_count);
         return (struct next_state){ RUN_STATE_FINISHED, REASON_DONE, 0 };
+    }
+    /* A trainer that a signal from outside has ended looks the same as one that is done: only its
+     * steps can tell. */
+    bool finished = all_ended_by_themselves(core, attempt) && run->steps > 0 &&
+                    run->step >= run->steps && run_next_gate(core, run) == run->gate_count;
+    switch (attempt->intent) {
+    case INTENT_NONE: break;
     case INTENT_REQUEUE:
     case INTENT_SUSPEND:
         if (finished) return (struct next_state){ RUN_STATE_FINISHED, REASON_DONE, 0 };
@@ -179,20 +184,25 @@ static struct next_state next_state_of(const struct core *core, const struct run
     unreachable("intent");
 }
 
-/* Everything was well, but a gate was never reported: what the run would have been judged by is
- * missing, so it has not passed. */
-static void fail_if_gate_missed(struct core *core, uint32_t run_index,
-                                const struct output *output)
+/* All trainers ended well by themselves, and yet the run is not done. Without its steps the built-in
+ * trainer was ended from outside, which is nobody's failure. Without a gate, what the run would have
+ * been judged by is missing, so it has not passed. */
+static void fail_if_not_done(struct core *core, uint32_t run_index, const struct output *output)
 {
     const struct run *run = &core->runs[run_index];
-    const struct attempt *attempt = attempt_of(core, run_index);
-    if (attempt->intent != INTENT_NONE || run_next_gate(core, run) == run->gate_count) return;
+    if (attempt_of(core, run_index)->intent != INTENT_NONE) return;
     if (run_has_verdict(core, run, VERDICT_NO_GO) || run_has_verdict(core, run, VERDICT_HOLD))
         return;
-    struct failure failure = { .incident = INCIDENT_GATE_MISSED,
-                               .member = NO_INDEX,
-                               .exit_code = 0,
-                               .detail = TEXT("all trainers ended without reporting a gate") };
+    struct failure failure = { .member = NO_INDEX };
+    if (run->builtin && run->step < run->steps) {
+        failure.incident = INCIDENT_LEASE_EXPIRED;
+        failure.detail = TEXT("the trainer left before its last step, with status 0");
+    } else if (run_next_gate(core, run) < run->gate_count) {
+        failure.incident = INCIDENT_GATE_MISSED;
+        failure.detail = TEXT("all trainers ended without reporting a gate");
+    } else {
+        return;
+    }
     attempt_fail(core, run_index, &failure, output);
 }
 
@@ -200,7 +210,7 @@ void attempt_end_if_over(struct core *core, uint32_t run_index, const struct out
 {
     struct attempt *attempt = attempt_of(core, run_index);
     if (!attempt || attempt->ended_count < attempt->member_count) return;
-    fail_if_gate_missed(core, run_index, output);
+    fail_if_not_done(core, run_index, output);
     const struct run *run = &core->runs[run_index];
     int64_t horizon_ns = add_saturated(attempt->lease_end_ns, budget_margin_ns(core));
     int64_t held_ns = min_i64(attempt->last_end_ns, horizon_ns) - attempt->placed_ns;
@@ -227,14 +237,19 @@ void attempt_end_if_over(struct core *core, uint32_t run_index, const struct out
         core_act(output, &(struct action){ .kind = ACTION_ASK, .run = run_index });
 }
 
-/* ---- events ------------------------------------------------------------------------------ */
+/* ---- events -------------------------------------------------------------------------- */
 
 static void take_checkpoint(struct core *core, uint32_t run_index, uint64_t step,
                             uint64_t tokens, struct text path, const struct output *output)
 {
     const struct run *run = &core->runs[run_index];
     const struct attempt *attempt = attempt_of(core, run_index);
-    if (path.len == 0 || path.len >= PATH_MAX_BYTES) return;
+    if (path.len == 0) return;
+    if (path.len >= PATH_MAX_BYTES) {
+        core_note(core, output, run_index,
+                  "a checkpoint was passed over: its path is too long");
+        return;
+    }
     if (attempt->number <= run->pinned_attempt) return;
     if (step < run->resume_step || text_is(path, run->resume_path)) return;
     struct record record = { .kind = RECORD_CHECKPOINT,
@@ -292,6 +307,28 @@ static enum incident incident_of(const struct run *run, enum ending ending, int3
     case ENDING_COUNT: break;
     }
     unreachable("ending");
+}
+
+bool attempt_fail_if_member_did(struct core *core, uint32_t run_index,
+                                const struct output *output)
+{
+    const struct attempt *attempt = attempt_of(core, run_index);
+    for (uint32_t i = 0; i < attempt->member_count; i++) {
+        const struct member *member = &core->members[attempt->first_member + i];
+        if (member->state != MEMBER_ENDED) continue;
+        enum incident incident = incident_of(&core->runs[run_index], member->ending,
+                                             member->exit_code, member->signal);
+        if (incident == INCIDENT_COUNT) continue;
+        struct failure failure = { .incident = incident,
+                                   .member = i,
+                                   .exit_code = member->exit_code,
+                                   .signal = member->signal,
+                                   .detail =
+                                       TEXT("recorded by an earlier life, not yet judged") };
+        attempt_fail(core, run_index, &failure, output);
+        return true;
+    }
+    return false;
 }
 
 struct end_report {

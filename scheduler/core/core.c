@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- life time --------------------------------------------------------------------------- */
+/* ---- life time ----------------------------------------------------------------------- */
 
 /* Attempts and members of earlier lives stay until they are settled, beside those of this life.
  */
-enum { LIVES_IN_FLIGHT = 4, HOSTS_SPARE = 64 };
+enum { LIVES_IN_FLIGHT = 4 };
 
 static void *take(size_t count, size_t bytes, bool *ok)
 {
@@ -36,8 +36,7 @@ static void start_empty(struct core *core)
         core->attempts[a].run = NO_INDEX;
         core->free_attempts[a] = core->attempts_max - 1 - a;
     }
-    for (uint32_t k = 0; k < MEMBER_BLOCK_SIZES; k++)
-        core->free_blocks[k] = NO_INDEX;
+    roster_start(core);
     for (uint32_t w = 0; w < core->limits.workers_max; w++)
         core->workers[w].run = NO_INDEX;
 }
@@ -51,8 +50,8 @@ struct core *core_create(const struct core_limits *limits)
     check(workers < UINT32_MAX / 16);
     core->limits = *limits;
     core->attempts_max = LIVES_IN_FLIGHT * workers;
-    core->members_max = LIVES_IN_FLIGHT * workers + GANG_MAX;
-    core->hosts_max = 2 * workers + HOSTS_SPARE;
+    core->members_max = (2 * LIVES_IN_FLIGHT * workers / GANG_MAX + 1) * GANG_MAX;
+    core->hosts_max = core->members_max + workers; /* each may name one */
     core->name_slot_count = power_of_two_above(2 * runs);
     bool ok = true;
     core->gates = (struct gate_spec *)take(limits->gates_max, sizeof *core->gates, &ok);
@@ -69,6 +68,7 @@ struct core *core_create(const struct core_limits *limits)
     core->free_attempts =
         (uint32_t *)take(core->attempts_max, sizeof *core->free_attempts, &ok);
     core->members = (struct member *)take(core->members_max, sizeof *core->members, &ok);
+    core->free_sizes = (uint8_t *)take(core->members_max, sizeof *core->free_sizes, &ok);
     core->workers = (struct worker *)take(workers, sizeof *core->workers, &ok);
     core->hosts = (char(*)[NAME_MAX_BYTES])take(core->hosts_max, NAME_MAX_BYTES, &ok);
     core->scratch_runs = (uint32_t *)take(runs, sizeof *core->scratch_runs, &ok);
@@ -99,6 +99,7 @@ void core_destroy(struct core *core)
                       core->attempts,
                       core->free_attempts,
                       core->members,
+                      core->free_sizes,
                       core->workers,
                       core->hosts,
                       core->scratch_runs,
@@ -112,7 +113,7 @@ void core_destroy(struct core *core)
     free(core);
 }
 
-/* ---- output ------------------------------------------------------------------------------ */
+/* ---- output -------------------------------------------------------------------------- */
 
 void core_emit(struct core *core, const struct output *output, struct record *record)
 {
@@ -143,7 +144,7 @@ bool core_joining(const struct core *core)
            core->now_ns < core->opened_ns + CORE_JOIN_NS;
 }
 
-/* ---- events that concern everything ------------------------------------------------------ */
+/* ---- events that concern everything -------------------------------------------------- */
 
 static void on_campaign(struct core *core, const struct event *event,
                         const struct output *output)
@@ -169,7 +170,8 @@ static void on_epoch(struct core *core, const struct event *event, const struct 
         if (attempt->run == NO_INDEX) continue;
         uint32_t run = attempt->run;
         verdict_pending(core, run, output);
-        if (attempt->intent == INTENT_NONE && attempt->ended_count < attempt->member_count) {
+        if (attempt->intent == INTENT_NONE && !attempt_fail_if_member_did(core, run, output) &&
+            attempt->ended_count < attempt->member_count) {
             struct failure failure = { .incident = INCIDENT_COORDINATOR_LOST,
                                        .member = NO_INDEX,
                                        .exit_code = -1,
@@ -219,9 +221,9 @@ static void on_space(struct core *core, const struct event *event, const struct 
     if (core->space_low) stop_all(core, &order, output);
 }
 
-/* ---- the end of a life ------------------------------------------------------------------- */
+/* ---- the end of a life --------------------------------------------------------------- */
 
-/* Exit statuses of a coordinator; all are listed in design section 9. */
+/* Exit statuses of a coordinator; README.md lists all. */
 enum {
     EXIT_ALL_DONE = 0,
     EXIT_RUNS_FAILED = 1,
@@ -291,7 +293,7 @@ static void close_if_over(struct core *core, const struct output *output)
     close_life(core, asked ? EXIT_SIGNOFF : EXIT_CANNOT_PLACE, output);
 }
 
-/* ---- steps ------------------------------------------------------------------------------- */
+/* ---- steps --------------------------------------------------------------------------- */
 
 static void dispatch(struct core *core, const struct event *event, const struct output *output)
 {
@@ -344,7 +346,7 @@ void core_rouse(struct core *core, int64_t now_ns, const struct output *output)
         core_act(output, &(struct action){ .kind = ACTION_ASK, .run = NO_INDEX });
 }
 
-/* ---- looking ----------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------------------- */
 
 const struct campaign_spec *core_campaign(const struct core *core)
 {

@@ -19,7 +19,7 @@
 
 #include "scheduler/core/record.h"
 
-/* ---- events ------------------------------------------------------------------------------ */
+/* ---- events -------------------------------------------------------------------------- */
 
 #define EVENTS(X)                                                                              \
     X(CAMPAIGN, "campaign") /* once, before anything else */                                   \
@@ -113,7 +113,7 @@ struct event {
     } as;
 };
 
-/* ---- actions ----------------------------------------------------------------------------- */
+/* ---- actions ------------------------------------------------------------------------- */
 
 #define ACTIONS(X)                                                                             \
     X(LAUNCH, "launch") /* start one member's trainer */                                       \
@@ -141,7 +141,7 @@ struct action {
     uint64_t heartbeat;  /* GRANT: the heartbeat it answers */
     bool at_once;        /* STOP: kill, no grace */
     enum reason reason;  /* STOP */
-    int32_t exit_status; /* DONE: as design section 9 lists them */
+    int32_t exit_status; /* DONE: README.md lists them */
 };
 
 /* Where a step's output goes, in order. Records are applied already; both borrow for the call.
@@ -152,7 +152,7 @@ struct output {
     void (*action)(void *context, const struct action *action);
 };
 
-/* ---- the core ---------------------------------------------------------------------------- */
+/* ---- the core ------------------------------------------------------------------------ */
 
 struct core_limits {
     uint32_t runs_max;
@@ -183,7 +183,7 @@ void core_rouse(struct core *core, int64_t now_ns, const struct output *output);
 /* When the core wants an EVENT_TIMER; TIME_NEVER when it does not. */
 int64_t core_due_ns(const struct core *core);
 
-/* Checks every invariant of design section 11 that the state can show; check() fails on a bug.
+/* Checks every invariant of docs/ARCHITECTURE.md that the state can show; check() fails on a bug.
  */
 void core_check(const struct core *core);
 

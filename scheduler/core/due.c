@@ -3,15 +3,22 @@
 
 #include "scheduler/core/internal.h"
 
+/* When every trainer of the attempt is dead, whatever anybody says. While some agent still answers for
+ * one, its word is waited for a little longer. */
+static int64_t death_of(const struct core *core, const struct attempt *attempt)
+{
+    int64_t death_ns = add_saturated(attempt->lease_end_ns, budget_margin_ns(core));
+    for (uint32_t i = 0; i < attempt->member_count; i++)
+        if (core->members[attempt->first_member + i].state <= MEMBER_RUNNING)
+            return add_saturated(death_ns, 2 * core->campaign.heartbeat_ns);
+    return death_ns;
+}
+
 static int64_t deadline_of(const struct core *core, const struct run *run)
 {
     if (run->state == RUN_STATE_PARKED) return run->park_until_ns;
     if (run->attempt_slot == NO_INDEX) return TIME_NEVER;
-    const struct attempt *attempt = &core->attempts[run->attempt_slot];
-    for (uint32_t i = 0; i < attempt->member_count; i++)
-        if (core->members[attempt->first_member + i].state == MEMBER_LOST)
-            return add_saturated(attempt->lease_end_ns, budget_margin_ns(core));
-    return TIME_NEVER;
+    return death_of(core, &core->attempts[run->attempt_slot]);
 }
 
 static void heap_set(struct core *core, uint32_t at, uint32_t run)
@@ -76,12 +83,19 @@ int64_t core_due_ns(const struct core *core)
     return core->now_ns < listened_ns ? min_i64(due_ns, listened_ns) : due_ns;
 }
 
-/* A lost member's deadline has passed: whatever ran there is dead, and is charged in full. */
-static void charge_lost_members(struct core *core, uint32_t run, const struct output *output)
+/* The deadline of whoever has not ended has passed: it is dead, and is charged in full. */
+static void charge_silent_members(struct core *core, uint32_t run, const struct output *output)
 {
     struct attempt *attempt = attempt_of(core, run);
+    if (attempt->intent == INTENT_NONE) {
+        struct failure failure = { .incident = INCIDENT_LEASE_EXPIRED,
+                                   .member = NO_INDEX,
+                                   .exit_code = -1,
+                                   .detail = TEXT("nobody asked for its next lease") };
+        attempt_fail(core, run, &failure, output);
+    }
     for (uint32_t i = 0; i < attempt->member_count; i++) {
-        if (core->members[attempt->first_member + i].state != MEMBER_LOST) continue;
+        if (core->members[attempt->first_member + i].state == MEMBER_ENDED) continue;
         const struct run *r = &core->runs[run];
         struct record record = { .kind = RECORD_MEMBER_ENDED,
                                  .as.member_ended = { .run = run,
@@ -108,7 +122,7 @@ void due_handle(struct core *core, const struct output *output)
                                                        .reason = REASON_RELEASED } };
             core_emit(core, output, &record);
         } else {
-            charge_lost_members(core, run, output);
+            charge_silent_members(core, run, output);
         }
     }
 }

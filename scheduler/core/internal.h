@@ -12,7 +12,7 @@
  *   schedule.c which queued run gets which workers
  *   roster.c   workers and hosts
  *   due.c      what waits for a time
- *   audit.c    invariants and the digest
+ *   invariants.c  what must always hold, and the digest of the state
  */
 #ifndef SCHEDULER_CORE_INTERNAL_H
 #define SCHEDULER_CORE_INTERNAL_H
@@ -63,7 +63,8 @@ struct core {
     uint32_t attempts_max, attempt_count;
     uint32_t *free_attempts;
     struct member *members; /* pool of blocks of 2^k members; see roster.c */
-    uint32_t members_max, members_top;
+    uint32_t members_max;
+    uint8_t *free_sizes; /* of the pool: k + 1 where a free block of 2^k begins, else 0 */
     uint32_t free_blocks[MEMBER_BLOCK_SIZES]; /* first free block of each size, or NO_INDEX */
 
     struct worker *workers;
@@ -81,7 +82,7 @@ struct core {
     int64_t *scratch_values[3]; /* runs_max + 1 each */
 };
 
-/* ---- core.c ------------------------------------------------------------------------------ */
+/* ---- core.c -------------------------------------------------------------------------- */
 
 /* Applies the record at the step's time, then hands it out. A record that cannot be applied is
  * a bug. */
@@ -92,7 +93,7 @@ void core_note(struct core *core, const struct output *output, uint32_t run, con
 /* True while more workers of this life are on their way. */
 bool core_joining(const struct core *core);
 
-/* ---- run.c ------------------------------------------------------------------------------- */
+/* ---- run.c --------------------------------------------------------------------------- */
 
 /* Moves that change a run's state; each leads to one state. */
 #define RUN_MOVES(X)                                                                           \
@@ -120,7 +121,7 @@ struct run_gate *run_gates_of(struct core *core, const struct run *run);
 uint32_t run_next_gate(const struct core *core, const struct run *run);
 bool run_has_verdict(const struct core *core, const struct run *run, enum verdict verdict);
 
-/* ---- attempt.c --------------------------------------------------------------------------- */
+/* ---- attempt.c ----------------------------------------------------------------------- */
 
 struct attempt *attempt_of(struct core *core, uint32_t run);
 
@@ -157,7 +158,11 @@ struct failure {
 void attempt_fail(struct core *core, uint32_t run, const struct failure *failure,
                   const struct output *output);
 
-/* Records that a member is gone; ends the attempt when it was the last. */
+/* Fails the attempt for a member whose bad end is recorded, but was not judged before the last life
+ * ended. False when there is none. */
+bool attempt_fail_if_member_did(struct core *core, uint32_t run, const struct output *output);
+
+/* Settles the attempt when all of its members have ended, and moves its run on. */
 void attempt_end_if_over(struct core *core, uint32_t run, const struct output *output);
 
 void on_started(struct core *core, const struct event *event, const struct output *output);
@@ -165,11 +170,15 @@ void on_checkpoint(struct core *core, const struct event *event, const struct ou
 void on_exited(struct core *core, const struct event *event, const struct output *output);
 void on_probed(struct core *core, const struct event *event, const struct output *output);
 
-/* ---- lease.c ----------------------------------------------------------------------------- */
+/* ---- lease.c ------------------------------------------------------------------------- */
 
 void on_heartbeat(struct core *core, const struct event *event, const struct output *output);
 
-/* ---- verdict.c --------------------------------------------------------------------------- */
+/* A loss that is a number; and one that a record may hold: beyond 10^11 nats it is not one. */
+bool loss_finite(int64_t loss_micro);
+bool loss_sound(int64_t loss_micro);
+
+/* ---- verdict.c ----------------------------------------------------------------------- */
 
 void on_gate(struct core *core, const struct event *event, const struct output *output);
 void on_decide(struct core *core, const struct event *event, const struct output *output);
@@ -177,7 +186,7 @@ void on_decide(struct core *core, const struct event *event, const struct output
 /* Decides every gate of the run that was reported and has no verdict. */
 void verdict_pending(struct core *core, uint32_t run, const struct output *output);
 
-/* ---- budget.c ---------------------------------------------------------------------------- */
+/* ---- budget.c ------------------------------------------------------------------------ */
 
 /* How long after a lease's end its trainer may still run: stop grace and clock error. */
 int64_t budget_margin_ns(const struct core *core);
@@ -195,16 +204,19 @@ bool budget_release(struct core *core, uint32_t run, const struct output *output
  * leftovers. */
 bool budget_may_grow(const struct core *core, uint32_t run);
 
-/* Does the money of this run and of the campaign hold (design section 11, 1)? */
+/* Does the money of this run and of the campaign hold (docs/ARCHITECTURE.md, the first invariant)? */
 bool budget_holds(const struct core *core, const struct run *run);
 
-/* ---- schedule.c -------------------------------------------------------------------------- */
+/* ---- schedule.c ---------------------------------------------------------------------- */
 
 /* Places what can be placed, makes lent slots come back, ends runs that no money can come for.
  */
 void schedule_pass(struct core *core, const struct output *output);
 
-/* ---- roster.c ---------------------------------------------------------------------------- */
+/* ---- roster.c ------------------------------------------------------------------------ */
+
+/* The whole pool of members as free blocks. */
+void roster_start(struct core *core);
 
 /* A block for `count` members, or NO_INDEX when the pool has no room; and back. */
 uint32_t roster_take_members(struct core *core, uint32_t count);
@@ -219,7 +231,7 @@ void on_worker_lost(struct core *core, const struct event *event, const struct o
 /* Asks `worker`, just joined, about every lost member that ran on its host. */
 void roster_probe(const struct core *core, uint32_t worker, const struct output *output);
 
-/* ---- due.c ------------------------------------------------------------------------------- */
+/* ---- due.c --------------------------------------------------------------------------- */
 
 /* Puts the run's next deadline, as its state has it, into the heap. */
 void due_update(struct core *core, uint32_t run);

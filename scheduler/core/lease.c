@@ -59,9 +59,7 @@ static struct util_measure measure(const struct core *core, const struct attempt
     const struct worker *first = &core->workers[core->members[attempt->first_member].worker];
     struct util_facts facts = { .held_ns = length_ns,
                                 .slots = attempt->member_count,
-                                .tokens = now->tokens > attempt->window_tokens
-                                              ? now->tokens - attempt->window_tokens
-                                              : 0,
+                                .tokens = now->tokens - attempt->window_tokens,
                                 .flops_per_token = now->flops_per_token,
                                 .cpu_ns = -1,
                                 .threads = first->threads,
@@ -88,13 +86,17 @@ static void close_window_if_due(struct core *core, uint32_t run_index,
     const struct guard_spec *guard = &core->campaign.guards[run->guard_index];
     int64_t length_ns = core->now_ns - attempt->window_start_ns;
     if (attempt->intent != INTENT_NONE || length_ns < guard->window_ns) return;
-    struct util_measure util = measure(core, attempt, now, length_ns);
+    /* Before a trainer's first report the figures are zero; what it resumed from stands. */
+    struct telemetry seen = *now;
+    if (seen.step < attempt->window_step) seen.step = attempt->window_step;
+    if (seen.tokens < attempt->window_tokens) seen.tokens = attempt->window_tokens;
+    struct util_measure util = measure(core, attempt, &seen, length_ns);
     struct guard_outcome outcome = guard_judge(guard, &run->guard, util.util_ppm, length_ns);
     struct record record = { .kind = RECORD_WINDOW,
                              .as.window = { .run = run_index,
                                             .attempt = attempt->number,
-                                            .step = now->step,
-                                            .tokens = now->tokens,
+                                            .step = seen.step,
+                                            .tokens = seen.tokens,
                                             .loss_micro = now->loss_micro,
                                             .val_loss_micro = now->val_loss_micro,
                                             .length_ns = length_ns,

@@ -2,23 +2,43 @@
 
 #include <string.h>
 
-/* ---- hosts ------------------------------------------------------------------------------- */
+/* ---- hosts --------------------------------------------------------------------------- */
+
+static bool host_in_use(const struct core *core, uint32_t host)
+{
+    for (uint32_t w = 0; w < core->limits.workers_max; w++)
+        if (core->workers[w].present && core->workers[w].host == host) return true;
+    for (uint32_t a = 0; a < core->attempts_max; a++) {
+        const struct attempt *attempt = &core->attempts[a];
+        for (uint32_t i = 0; attempt->run != NO_INDEX && i < attempt->member_count; i++)
+            if (core->members[attempt->first_member + i].host == host) return true;
+    }
+    return false;
+}
 
 uint32_t roster_host(struct core *core, struct text name)
 {
     for (uint32_t host = 0; host < core->host_count; host++)
         if (text_is(name, core->hosts[host])) return host;
-    if (core->host_count == core->hosts_max) return NO_INDEX;
-    text_copy(core->hosts[core->host_count], NAME_MAX_BYTES, name);
-    return core->host_count++;
+    uint32_t host = core->host_count;
+    if (host == core->hosts_max) { /* many lives on many hosts: forget one that nothing names */
+        host = 0;
+        while (host < core->hosts_max && host_in_use(core, host))
+            host++;
+        if (host == core->hosts_max) return NO_INDEX;
+    } else {
+        core->host_count++;
+    }
+    text_copy(core->hosts[host], NAME_MAX_BYTES, name);
+    return host;
 }
 
-/* ---- member blocks ----------------------------------------------------------------------- */
+/* ---- member blocks ------------------------------------------------------------------- */
 
-/* Blocks have 2^k members. A freed block heads the list of its size; its first member's
- * `worker` then names the next free block. Blocks come from that list, else from the unused top
- * of the pool, else from splitting a larger free block. The order depends on the records alone.
- */
+/* A buddy system (Knuth, TAOCP 1, section 2.5): blocks of 2^k members begin at multiples of 2^k; the
+ * block that ends where its buddy begins is joined with it when both are free. A free block's first
+ * member links its list: `worker` is the next free block of its size, `host` the one before. What is
+ * taken depends on the records alone. */
 
 static uint32_t block_size_of(uint32_t count)
 {
@@ -29,59 +49,74 @@ static uint32_t block_size_of(uint32_t count)
     return k;
 }
 
-static uint32_t larger_free_block(const struct core *core, uint32_t k)
+static void push_block(struct core *core, uint32_t k, uint32_t first)
+{
+    uint32_t next = core->free_blocks[k];
+    core->members[first].worker = next;
+    core->members[first].host = NO_INDEX;
+    if (next != NO_INDEX) core->members[next].host = first;
+    core->free_blocks[k] = first;
+    core->free_sizes[first] = (uint8_t)(k + 1);
+}
+
+static void unlink_block(struct core *core, uint32_t k, uint32_t first)
+{
+    uint32_t next = core->members[first].worker, before = core->members[first].host;
+    if (next != NO_INDEX) core->members[next].host = before;
+    if (before != NO_INDEX)
+        core->members[before].worker = next;
+    else
+        core->free_blocks[k] = next;
+    core->free_sizes[first] = 0;
+}
+
+void roster_start(struct core *core)
+{
+    for (uint32_t k = 0; k < MEMBER_BLOCK_SIZES; k++)
+        core->free_blocks[k] = NO_INDEX;
+    for (uint32_t first = core->members_max; first > 0; first -= GANG_MAX)
+        push_block(core, MEMBER_BLOCK_SIZES - 1, first - GANG_MAX);
+}
+
+/* The smallest size from k on that has a free block; MEMBER_BLOCK_SIZES when none has. */
+static uint32_t free_size_from(const struct core *core, uint32_t k)
 {
     while (k < MEMBER_BLOCK_SIZES && core->free_blocks[k] == NO_INDEX)
         k++;
     return k;
 }
 
-static void push_block(struct core *core, uint32_t k, uint32_t first)
-{
-    core->members[first].worker = core->free_blocks[k];
-    core->free_blocks[k] = first;
-}
-
-static uint32_t pop_block(struct core *core, uint32_t k)
-{
-    uint32_t first = core->free_blocks[k];
-    core->free_blocks[k] = core->members[first].worker;
-    return first;
-}
-
 bool roster_has_members(const struct core *core, uint32_t count)
 {
-    uint32_t k = block_size_of(count);
-    return core->free_blocks[k] != NO_INDEX ||
-           core->members_top + (UINT32_C(1) << k) <= core->members_max ||
-           larger_free_block(core, k) < MEMBER_BLOCK_SIZES;
+    return free_size_from(core, block_size_of(count)) < MEMBER_BLOCK_SIZES;
 }
 
 uint32_t roster_take_members(struct core *core, uint32_t count)
 {
-    uint32_t k = block_size_of(count);
-    if (core->free_blocks[k] != NO_INDEX) return pop_block(core, k);
-    if (core->members_top + (UINT32_C(1) << k) <= core->members_max) {
-        uint32_t first = core->members_top;
-        core->members_top += UINT32_C(1) << k;
-        return first;
-    }
-    uint32_t larger = larger_free_block(core, k);
-    if (larger == MEMBER_BLOCK_SIZES) return NO_INDEX;
-    uint32_t first = pop_block(core, larger);
-    while (larger > k) {
-        larger--;
-        push_block(core, larger, first + (UINT32_C(1) << larger));
+    uint32_t k = block_size_of(count), size = free_size_from(core, k);
+    if (size == MEMBER_BLOCK_SIZES) return NO_INDEX;
+    uint32_t first = core->free_blocks[size];
+    unlink_block(core, size, first);
+    while (size > k) {
+        size--;
+        push_block(core, size, first + (UINT32_C(1) << size));
     }
     return first;
 }
 
 void roster_return_members(struct core *core, uint32_t first, uint32_t count)
 {
-    push_block(core, block_size_of(count), first);
+    uint32_t k = block_size_of(count);
+    for (; k < MEMBER_BLOCK_SIZES - 1; k++) {
+        uint32_t buddy = first ^ (UINT32_C(1) << k);
+        if (core->free_sizes[buddy] != k + 1) break;
+        unlink_block(core, k, buddy);
+        if (buddy < first) first = buddy;
+    }
+    push_block(core, k, first);
 }
 
-/* ---- workers ----------------------------------------------------------------------------- */
+/* ---- workers ------------------------------------------------------------------------- */
 
 void roster_probe(const struct core *core, uint32_t worker, const struct output *output)
 {

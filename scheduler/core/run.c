@@ -71,7 +71,7 @@ bool run_has_verdict(const struct core *core, const struct run *run, enum verdic
     return false;
 }
 
-/* ---- names ------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------- */
 
 #define NAME_FUNCTION(function, type, list)                                                    \
     const char *function(enum type value)                                                      \

@@ -42,7 +42,7 @@ static bool comes_before(const struct core *core, uint32_t a, uint32_t b)
     return place_compare(core->campaign.place, &fa, &fb) < 0;
 }
 
-/* ---- the queue in order ------------------------------------------------------------------ */
+/* ---- the queue in order -------------------------------------------------------------- */
 
 static void sift_down(const struct core *core, uint32_t *heap, uint32_t count, uint32_t at)
 {
@@ -66,7 +66,7 @@ static uint32_t pop_first(const struct core *core, uint32_t *heap, uint32_t *cou
     return first;
 }
 
-/* ---- room -------------------------------------------------------------------------------- */
+/* ---- room ---------------------------------------------------------------------------- */
 
 static void count_room(const struct core *core, struct room *rooms)
 {
@@ -154,7 +154,7 @@ static void choose_workers(struct core *core, uint32_t class_index, uint32_t ran
     }
 }
 
-/* ---- placing ----------------------------------------------------------------------------- */
+/* ---- placing ------------------------------------------------------------------------- */
 
 static int64_t lease_end_for(const struct core *core, const struct run *run,
                              uint32_t class_index)
@@ -210,7 +210,35 @@ static void place(struct pass *pass, uint32_t run_index, uint32_t class_index, b
     launch_members(core, run_index, pass->output);
 }
 
-/* ---- lent slots -------------------------------------------------------------------------- */
+/* ---- money --------------------------------------------------------------------------- */
+
+/* True when no allowed class's price fits into what the run may spend. */
+static bool money_missing(const struct core *core, const struct run *run)
+{
+    for (uint32_t c = 0; c < core->campaign.class_count; c++)
+        if (class_allowed(run, c) && affordable(core, run, c)) return false;
+    return true;
+}
+
+/* What is approved, with the tiers that open by themselves. */
+static int64_t approvable_micros(const struct core *core)
+{
+    int64_t approved = core->budget.approved_micros;
+    for (uint32_t t = core->budget.tiers_open; t < core->campaign.tier_count; t++) {
+        if (core->campaign.tiers[t].owner_index != NO_INDEX) break;
+        approved = core->campaign.tiers[t].up_to_micros;
+    }
+    return approved;
+}
+
+/* True when what the run was released, or its first tranche would be, pays for a lease. */
+static bool funded(const struct core *core, const struct run *run)
+{
+    if (run->tranches > 0) return !money_missing(core, run);
+    return core->budget.released_micros + run->first_tranche_micros <= approvable_micros(core);
+}
+
+/* ---- lent slots ---------------------------------------------------------------------- */
 
 static bool is_lent_before(const struct core *core, const struct attempt *attempt,
                            uint32_t class_index, uint32_t head)
@@ -250,7 +278,7 @@ static void become_head(struct pass *pass, uint32_t class_index, uint32_t run_in
     struct room *room = &pass->rooms[class_index];
     const struct core *core = pass->core;
     bool joining = core_joining(core);
-    if (room->head != NO_INDEX) return;
+    if (room->head != NO_INDEX || !funded(core, &core->runs[run_index])) return;
     if (room->present < core->runs[run_index].ranks && !joining) return;
     room->head = run_index;
     if (!core->campaign.backfill || joining) /* lending for a moment would only cost a start */
@@ -259,7 +287,7 @@ static void become_head(struct pass *pass, uint32_t class_index, uint32_t run_in
         call_back(pass, class_index, run_index);
 }
 
-/* ---- one run ----------------------------------------------------------------------------- */
+/* ---- one run ------------------------------------------------------------------------- */
 
 static void end_for_money(struct core *core, uint32_t run_index, const struct output *output)
 {
@@ -270,22 +298,30 @@ static void end_for_money(struct core *core, uint32_t run_index, const struct ou
     core_emit(core, output, &record);
 }
 
-/* The class in which the run finds room now, or NO_INDEX. */
-static uint32_t class_with_room(const struct pass *pass, const struct run *run)
+static bool has_room(const struct pass *pass, const struct run *run, uint32_t class_index)
 {
-    for (uint32_t c = 0; c < pass->core->campaign.class_count; c++)
-        if (class_allowed(run, c) && !pass->rooms[c].reserved &&
-            pass->rooms[c].free >= run->ranks)
-            return c;
-    return NO_INDEX;
+    const struct room *room = &pass->rooms[class_index];
+    return class_allowed(run, class_index) && !room->reserved && room->free >= run->ranks;
 }
 
-/* True when no allowed class's price fits into what the run may spend. */
-static bool money_missing(const struct core *core, const struct run *run)
+static bool has_room_anywhere(const struct pass *pass, const struct run *run)
 {
+    for (uint32_t c = 0; c < pass->core->campaign.class_count; c++)
+        if (has_room(pass, run, c)) return true;
+    return false;
+}
+
+/* The cheapest class in which the run finds room now and a lease that its money pays; or NO_INDEX. */
+static uint32_t class_to_take(const struct pass *pass, const struct run *run)
+{
+    const struct core *core = pass->core;
+    const struct device_class *classes = core->campaign.classes;
+    uint32_t best = NO_INDEX;
     for (uint32_t c = 0; c < core->campaign.class_count; c++)
-        if (class_allowed(run, c) && affordable(core, run, c)) return false;
-    return true;
+        if (has_room(pass, run, c) && affordable(core, run, c) &&
+            (best == NO_INDEX || classes[c].rate_micros < classes[best].rate_micros))
+            best = c;
+    return best;
 }
 
 /* Money is released to a run only when there is room for it: what waits ties up no budget. */
@@ -293,34 +329,15 @@ static void try_run(struct pass *pass, uint32_t run_index)
 {
     struct core *core = pass->core;
     const struct run *run = &core->runs[run_index];
-    uint32_t class_index = class_with_room(pass, run);
-    if (class_index == NO_INDEX) {
+    if (!has_room_anywhere(pass, run)) {
         for (uint32_t c = 0; c < core->campaign.class_count; c++)
             if (class_allowed(run, c)) become_head(pass, c, run_index);
         return;
     }
     budget_release(core, run_index, pass->output);
-    if (run->tranches == 0 || !affordable(core, run, class_index)) return;
-    if (!roster_has_members(core, run->ranks)) return;
+    uint32_t class_index = run->tranches > 0 ? class_to_take(pass, run) : NO_INDEX;
+    if (class_index == NO_INDEX || !roster_has_members(core, run->ranks)) return;
     place(pass, run_index, class_index, pass->rooms[class_index].head != NO_INDEX);
-}
-
-/* What is approved, with the tiers that open by themselves. */
-static int64_t approvable_micros(const struct core *core)
-{
-    int64_t approved = core->budget.approved_micros;
-    for (uint32_t t = core->budget.tiers_open; t < core->campaign.tier_count; t++) {
-        if (core->campaign.tiers[t].owner_index != NO_INDEX) break;
-        approved = core->campaign.tiers[t].up_to_micros;
-    }
-    return approved;
-}
-
-/* True when what the run was released, or its first tranche would be, pays for a lease. */
-static bool funded(const struct core *core, const struct run *run)
-{
-    if (run->tranches > 0) return !money_missing(core, run);
-    return core->budget.released_micros + run->first_tranche_micros <= approvable_micros(core);
 }
 
 /* Runs that the campaign's money cannot start, once nothing is left that could return some. */
@@ -352,7 +369,7 @@ void schedule_pass(struct core *core, const struct output *output)
     end_unfunded(&pass);
 }
 
-/* ---- queries ----------------------------------------------------------------------------- */
+/* ---- queries ------------------------------------------------------------------------- */
 
 int64_t core_remaining_ns(const struct core *core, uint32_t run_index)
 {
@@ -366,7 +383,7 @@ int64_t core_remaining_ns(const struct core *core, uint32_t run_index)
 
 enum reason core_waits_for(const struct core *core, uint32_t run_index)
 {
-    const struct run *run = &core->runs[run_index];
+    const struct run *run = core_run(core, run_index);
     if (run->state != RUN_STATE_QUEUED) return REASON_NONE;
     if (core->suspended) return REASON_SUSPEND;
     if (core->space_low) return REASON_SPACE;

@@ -67,11 +67,22 @@ void verdict_pending(struct core *core, uint32_t run_index, const struct output 
     }
 }
 
+bool loss_finite(int64_t loss_micro)
+{
+    return loss_micro != LOSS_UNKNOWN && loss_micro != LOSS_NONFINITE;
+}
+
+bool loss_sound(int64_t loss_micro)
+{
+    const int64_t limit = INT64_C(100000000000000000); /* sums over all gates stay in range */
+    return !loss_finite(loss_micro) || (loss_micro <= limit && loss_micro >= -limit);
+}
+
 /* The running average of held-out losses at gates up to this one, and the best of them. Unknown
  * and non-finite losses leave both as they are; before any finite one both equal this loss. */
 static void fold_loss(const struct run *run, int64_t loss_micro, struct record_gate *gate)
 {
-    bool finite = loss_micro != LOSS_UNKNOWN && loss_micro != LOSS_NONFINITE;
+    bool finite = loss_finite(loss_micro);
     int64_t sum = run->val_sum_micro + (finite ? loss_micro : 0);
     int64_t count = (int64_t)run->val_count + (finite ? 1 : 0);
     gate->mean_micro = count > 0 ? div_floor(sum, count) : loss_micro;
@@ -99,20 +110,22 @@ void on_gate(struct core *core, const struct event *event, const struct output *
     }
     struct text checkpoint = event->as.gate.checkpoint;
     if (checkpoint.len >= PATH_MAX_BYTES) checkpoint = (struct text){ "", 0 };
+    int64_t loss_micro = event->as.gate.loss_micro;
+    if (!loss_sound(loss_micro)) loss_micro = LOSS_NONFINITE;
     struct record record = { .kind = RECORD_GATE,
                              .as.gate = { .run = run_index,
                                           .attempt = run->attempts,
                                           .slot = slot,
                                           .step = event->as.gate.step,
                                           .tokens = event->as.gate.tokens,
-                                          .loss_micro = event->as.gate.loss_micro,
+                                          .loss_micro = loss_micro,
                                           .checkpoint = checkpoint } };
-    fold_loss(run, event->as.gate.loss_micro, &record.as.gate);
+    fold_loss(run, loss_micro, &record.as.gate);
     core_emit(core, output, &record);
     decide_gate(core, run_index, slot, output);
 }
 
-/* ---- owners ------------------------------------------------------------------------------ */
+/* ---- owners -------------------------------------------------------------------------- */
 
 /* Why this sign-off is refused, or NULL. */
 static const char *refusal(const struct core *core, const struct event *event)

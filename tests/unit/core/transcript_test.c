@@ -350,11 +350,14 @@ static void do_start(struct player *player)
     step(player, &event);
 }
 
-/* run a ranks=1 budget=2 steps=200 gates=1 : gates = how many of the campaign's, from the first
+/* run a ranks=1 budget=2 steps=200 gates=1 [builtin] [gpu|any] : gates = how many of the campaign's, from the first
  */
 static void do_run(struct player *player)
 {
-    struct run_spec run = { .class_index = has_flag(player, "gpu") ? 1 : 0,
+    struct run_spec run = { .class_index = has_flag(player, "any")   ? NO_INDEX
+                                           : has_flag(player, "gpu") ? 1
+                                                                     : 0,
+                            .builtin = has_flag(player, "builtin"),
                             .ranks = number(player, "ranks", 1),
                             .budget_micros = micros(player, "budget", 1000000),
                             .steps = number(player, "steps", 0),

@@ -1,9 +1,9 @@
-/* audit.c - the invariants that the state itself can show (design section 11), and its digest.
- */
+/* invariants.c - what must always hold (docs/ARCHITECTURE.md), as far as the state itself can show it,
+ * and the digest of the state. */
 
 #include "scheduler/core/internal.h"
 
-/* ---- invariants -------------------------------------------------------------------------- */
+/* ---- invariants ---------------------------------------------------------------------- */
 
 static void check_attempt(const struct core *core, const struct attempt *attempt)
 {
@@ -82,7 +82,7 @@ void core_check(const struct core *core)
     }
 }
 
-/* ---- digest ------------------------------------------------------------------------------ */
+/* ---- digest -------------------------------------------------------------------------- */
 
 struct digest {
     uint64_t value;
