@@ -291,8 +291,8 @@ static void do_campaign(struct player *player)
     spec->class_count = 2;
     text_copy(spec->classes[0].name, NAME_MAX_BYTES, TEXT("cpu"));
     text_copy(spec->classes[1].name, NAME_MAX_BYTES, TEXT("gpu"));
-    spec->classes[0].rate_micros = spec->classes[1].rate_micros =
-        micros(player, "price", 3600000);
+    spec->classes[0].rate_micros = micros(player, "price", 3600000);
+    spec->classes[1].rate_micros = micros(player, "gpu_price", 3600000);
     spec->place = has_flag(player, "fair") ? PLACE_FAIR : PLACE_FIFO;
     spec->backfill = has_flag(player, "backfill");
     spec->lease_ns = seconds_ns(player, "lease", 60 * NS_PER_S);
