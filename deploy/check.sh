@@ -11,6 +11,7 @@ penstock_root=$(cd "$(dirname "$0")/.." && pwd)
 . "$penstock_root/deploy/install.sh"
 cd "$penstock_root" || exit 2
 jobs=${PENSTOCK_JOBS:-$(nproc)}
+export JOBS="$jobs" # for the checks
 failed=
 start=$(date +%s)
 
@@ -40,15 +41,17 @@ build()
     return 1
 }
 
-# tests PRESET EXCLUDED-LABELS: ctest, with its closing lines; the rest where something failed.
+# tests PRESET CTEST-ARGUMENTS...: ctest, with its closing lines; the rest where something failed.
 tests()
 {
-    ctest --test-dir "build/$1" -LE "$2" --output-on-failure -j "$jobs" >"build/$1.tests.log" 2>&1
+    tests_log=build/$1.tests.log
+    shift
+    ctest "$@" --output-on-failure -j "$jobs" >"$tests_log" 2>&1
     tests_status=$?
     if [ $tests_status != 0 ]; then
-        grep -vE '^ *[0-9]+/[0-9]+ Test .* Passed|^ *Start ' "build/$1.tests.log" | tail -n 200
+        grep -vE '^ *[0-9]+/[0-9]+ Test .* Passed|^ *Start ' "$tests_log" | tail -n 200
     fi
-    sed -n '/tests passed/,$p' "build/$1.tests.log"
+    sed -n '/tests passed/,$p' "$tests_log"
     return $tests_status
 }
 
@@ -58,10 +61,10 @@ fi
 
 part install penstock_install build run examples test || exit 2
 if part "build dev" build dev; then
-    part "tests dev" tests dev gpu
+    part "tests dev" tests dev --test-dir build/dev -LE gpu
     part checks .ci/checks.sh build/dev
 fi
-if part "build asan" build asan; then part "tests asan" tests asan 'gpu|slow'; fi
+if part "build asan" build asan; then part "tests asan" tests asan --preset asan; fi
 
 printf '\n%d s\n' $(($(date +%s) - start))
 if [ -n "$failed" ]; then
