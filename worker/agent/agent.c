@@ -531,7 +531,7 @@ int agent_main(const struct agent_options *options)
     }
     link_sleep_precisely();
     enum err rc = agent_create(&agent, options, &error);
-    if (rc == ERR_OK) rc = live(agent, &error);
+    if (agent) rc = live(agent, &error);
     if (rc == ERR_OK) rc = link_flush(options->link, FAREWELL_NS, &error);
     if (rc != ERR_OK) log_line(LOG_LEVEL_ERROR, "%s", error.text);
     agent_destroy(agent);

@@ -42,6 +42,7 @@ struct reduce {
     MPI_Comm comm;
     void *room; /* for a chunk that arrives; grows */
     size_t room_bytes;
+    uint64_t *words; /* exchanged when the gang comes together */
     uint64_t key;
     size_t gang_count;
     uint32_t member;
@@ -295,12 +296,12 @@ static void *run(void *argument)
 {
     struct reduce *reduce = argument;
     prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
-    /* Lives on the heap because an exchange that was called off may leave it to MPI. */
-    uint64_t *words = calloc(2, sizeof *words);
+    /* On the heap, because MPI may still write to it after an exchange was called off. */
+    reduce->words = calloc(2, sizeof *reduce->words);
     const char *why = "no memory";
-    if (words) why = serve(reduce, words);
+    if (reduce->words) why = serve(reduce, reduce->words);
     if (why) gang_shm_abort(&reduce->shm, why);
-    if (!atomic_load(&reduce->abandoned)) free(words);
+    if (!atomic_load(&reduce->abandoned)) free(reduce->words);
     if (!why && reduce->comm != MPI_COMM_NULL) MPI_Comm_free(&reduce->comm);
     atomic_store(&reduce->ended, true);
     return NULL;

@@ -125,9 +125,8 @@ enum err slot_parse(struct slot *slot, struct text line, struct error *error)
                 put_line(strings[i].to, strings[i].bytes, value);
                 has_backend = has_backend || i == 0;
             }
-            if (!known && strcmp(key, "peak_flops") == 0)
-                known = json_scan_number(&json, &peak_flops);
-            else if (!known)
+            if (known) continue;
+            if (strcmp(key, "peak_flops") != 0 || !json_scan_number(&json, &peak_flops))
                 json_scan_skip(&json);
         }
     if (!json_scan_at_end(&json) || !has_backend || !read.backend[0])

@@ -108,6 +108,16 @@ static int set_descriptors(const struct launch_body *body, int lock_fd, int fail
     return failure_fd;
 }
 
+/* "NAME=value" sets a variable, "NAME" removes it. */
+static void put_variable(const char *entry, int failure_fd)
+{
+    const char *equals = strchr(entry, '=');
+    char *name = equals ? strndup(entry, (size_t)(equals - entry)) : strdup(entry);
+    if (!name || (equals ? setenv(name, equals + 1, 1) : unsetenv(name)) != 0)
+        fail(failure_fd, "set", "the environment");
+    free(name);
+}
+
 static void set_environment(const struct launch_body *body, int failure_fd)
 {
     for (char **at = environ; *at;) {
@@ -121,15 +131,9 @@ static void set_environment(const struct launch_body *body, int failure_fd)
         unsetenv(name);
         if (*at == before) at++; /* a name too long to be removed: none of ours is */
     }
-    for (size_t i = 0; body->env[i]; i++) {
-        char *entry = strdup(body->env[i]);
-        /* putenv without '=' removes, as promised. The copy lives until exec. */
-        if (!entry || putenv(entry) != 0) fail(failure_fd, "set", "the environment");
-    }
-    if (body->marker[0]) {
-        char *entry = strdup(body->marker);
-        if (!entry || putenv(entry) != 0) fail(failure_fd, "set", "the environment");
-    }
+    for (size_t i = 0; body->env[i]; i++)
+        put_variable(body->env[i], failure_fd);
+    if (body->marker[0]) put_variable(body->marker, failure_fd);
 }
 
 never_returns void child_run(const struct launch_body *body, pid_t launcher_pid, int lock_fd,

@@ -279,7 +279,7 @@ static enum exit_code compute(struct train *train, double sums[2], struct error 
     enum err rc = gpt_forward(train->gpt, train->tokens, train->targets, &sums[0], error);
     if (rc != ERR_OK) return model_exit(rc);
     sums[1] = *train->setup->stop != 0 ? 1 : 0;
-    if ((rc = comm_begin(train->comm, sums, 2, error)) != ERR_OK) return EXIT_GANG;
+    if (comm_begin(train->comm, sums, 2, error) != ERR_OK) return EXIT_GANG;
     rc = gpt_backward(train->gpt, gradients_ready, train->comm, error);
     if (rc != ERR_OK) return model_exit(rc);
     return gang_exit(comm_finish(train->comm, error));

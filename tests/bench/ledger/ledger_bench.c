@@ -91,6 +91,7 @@ static int64_t ledger_round(struct ledger *ledger, uint32_t group, int64_t lengt
         must(ledger_commit(ledger, &error), &error);
         count += group;
     }
+    check(count > 0);
     *frame_bytes = (ledger_head(ledger).bytes - bytes) / count;
     return count * NS_PER_S / (now_ns() - begin);
 }

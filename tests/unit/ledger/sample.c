@@ -557,10 +557,10 @@ bool sample_same(const struct record *a_given, const struct record *b_given)
     copy_body(&a, a_given);
     copy_body(&b, b_given);
     if (a.kind != b.kind || !arrays_same(&a, &b)) return false;
-    struct text *a_texts[SAMPLE_TEXTS], *b_texts[SAMPLE_TEXTS];
+    struct text *a_texts[SAMPLE_TEXTS] = { NULL }, *b_texts[SAMPLE_TEXTS] = { NULL };
     uint32_t count = texts_of(&a, a_texts);
     texts_of(&b, b_texts);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count && a_texts[i] && b_texts[i]; i++) {
         if (!text_equal(*a_texts[i], *b_texts[i])) return false;
         memset(a_texts[i], 0, sizeof(*a_texts[i]));
         memset(b_texts[i], 0, sizeof(*b_texts[i]));
