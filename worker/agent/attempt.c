@@ -606,7 +606,9 @@ void attempt_tick(struct attempt *attempt, struct attempt_world *world, int64_t 
 {
     enum { EVENTS_MAX = 256 };
     if (!attempt->alive) return;
-    read_events(attempt, world, EVENTS_MAX, now_ns);
+    /* A trainer may speak before the launcher has said that it runs; whoever hears of it hears of its start
+     * first. */
+    if (attempt->phase != ATTEMPT_LAUNCHING) read_events(attempt, world, EVENTS_MAX, now_ns);
     if (attempt->phase == ATTEMPT_ORPHANED) {
         sweep_orphans(attempt, world, now_ns);
         return;
@@ -687,7 +689,8 @@ int64_t attempt_due_ns(const struct attempt *attempt)
 void attempt_watch(const struct attempt *attempt, struct pollfd watch[2])
 {
     for (size_t i = 0; i < 2; i++) {
-        int fd = attempt->alive ? attempt->events[i].fd : -1;
+        bool heard = attempt->alive && attempt->phase != ATTEMPT_LAUNCHING;
+        int fd = heard ? attempt->events[i].fd : -1;
         watch[i] = (struct pollfd){ .fd = fd, .events = POLLIN };
     }
 }

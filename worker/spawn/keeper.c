@@ -100,12 +100,26 @@ static struct job *job_of(struct keeper *keeper, uint64_t id)
 
 /* ---- the family ---- */
 
-static size_t find_family(struct keeper *keeper, const struct job *job)
+static size_t list_leaders(const struct keeper *keeper, pid_t leaders[LAUNCH_JOBS_MAX])
 {
-    pid_t leaders[LAUNCH_JOBS_MAX];
     size_t count = 0;
     for (size_t i = 0; i < LAUNCH_JOBS_MAX; i++)
         if (keeper->jobs[i].pid > 0) leaders[count++] = keeper->jobs[i].pid;
+    return count;
+}
+
+/* The usual case, and a cheap look: no trainer that ended has left anything behind. */
+static bool no_orphans(const struct keeper *keeper)
+{
+    pid_t leaders[LAUNCH_JOBS_MAX];
+    size_t count = list_leaders(keeper, leaders);
+    return process_has_no_child_but(leaders, count);
+}
+
+static size_t find_family(struct keeper *keeper, const struct job *job)
+{
+    pid_t leaders[LAUNCH_JOBS_MAX];
+    size_t count = list_leaders(keeper, leaders);
     struct process_family family = { .root = getpid(),
                                      .leader = job->pid,
                                      .marker = job->body.marker,
@@ -275,6 +289,10 @@ static void finish(struct keeper *keeper, struct job *job)
 static void sweep(struct keeper *keeper, struct job *job, int64_t now_ns)
 {
     kill(-job->pid, SIGKILL);
+    if (no_orphans(keeper)) {
+        finish(keeper, job);
+        return;
+    }
     size_t alive = find_family(keeper, job);
     if (alive != SIZE_MAX) process_kill_family(&keeper->processes);
     reap_orphans(keeper);
@@ -302,6 +320,7 @@ static void on_children(struct keeper *keeper, int64_t now_ns)
         job->sweep_pause_ns = SWEEP_FIRST_NS;
         sweep(keeper, job, now_ns);
     }
+    if (no_orphans(keeper)) return;
     if (process_list_read(&keeper->processes, NULL) == ERR_OK) reap_orphans(keeper);
 }
 

@@ -95,6 +95,29 @@ enum err process_list_read(struct process_list *list, struct error *error)
     return rc;
 }
 
+bool process_has_no_child_but(const pid_t *known, size_t count)
+{
+    char text[1024];
+    int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t bytes = read(fd, text, sizeof text);
+    close(fd);
+    if (bytes < 0 || bytes == (ssize_t)sizeof text) return false;
+    struct text rest = text_trim((struct text){ text, (size_t)bytes });
+    while (rest.len > 0) {
+        size_t blank = text_find(rest, TEXT(" "));
+        struct text word = { rest.data, blank == SIZE_MAX ? rest.len : blank };
+        int64_t pid = 0;
+        bool is_known = false;
+        if (!text_to_i64(word, &pid)) return false;
+        for (size_t i = 0; i < count; i++)
+            if (known[i] == pid) is_known = true;
+        if (!is_known) return false;
+        rest = text_trim((struct text){ rest.data + word.len, rest.len - word.len });
+    }
+    return true;
+}
+
 void process_list_fini(struct process_list *list)
 {
     free(list->items);

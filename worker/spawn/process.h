@@ -39,6 +39,11 @@ struct process_family {
 must_use enum err process_list_read(struct process_list *list, struct error *error);
 void process_list_fini(struct process_list *list);
 
+/* True when the calling thread certainly has no child but known[0..count). Descendants that lost their
+ * parent are children of the next subreaper, so for a subreaper of one thread that means: nothing of what
+ * has ended lives on. Costs one small read, where a list costs one for each process of the host. */
+bool process_has_no_child_but(const pid_t *known, size_t count);
+
 /* Marks the family, the leader included when it is still listed. Returns how many members are
  * alive (zombies do not count). */
 size_t process_find_family(struct process_list *list, const struct process_family *family);

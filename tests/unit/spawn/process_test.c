@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -153,6 +154,42 @@ static void test_own_cpu_time_is_seen(void **state)
     process_list_fini(&list);
 }
 
+/* A child that is known counts for nothing, one that is not is seen, an orphan's orphan too. */
+static void test_unknown_children_are_seen(void **state)
+{
+    (void)state;
+    int gate[2], told[2];
+    assert_int_equal(pipe(gate), 0);
+    assert_int_equal(pipe(told), 0);
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+    assert_true(process_has_no_child_but(NULL, 0));
+    pid_t child = fork();
+    if (child == 0) {
+        pid_t grandchild = fork();
+        if (grandchild == 0) {
+            char byte;
+            close(gate[1]);
+            _exit(read(gate[0], &byte, 1) == 0 ? 0 : 1);
+        }
+        _exit(write(told[1], &grandchild, sizeof grandchild) == sizeof grandchild ? 0 : 1);
+    }
+    pid_t grandchild = 0;
+    siginfo_t info;
+    assert_int_equal(read(told[0], &grandchild, sizeof grandchild), sizeof grandchild);
+    assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+    assert_false(process_has_no_child_but(NULL, 0));
+    assert_false(process_has_no_child_but(&child, 1)); /* the grandchild is ours by now */
+    assert_true(process_has_no_child_but((pid_t[]){ grandchild, child }, 2));
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_false(process_has_no_child_but(NULL, 0));
+    close(gate[1]);
+    assert_int_equal(waitpid(grandchild, NULL, 0), grandchild);
+    assert_true(process_has_no_child_but(NULL, 0));
+    close(gate[0]);
+    close(told[0]);
+    close(told[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +197,7 @@ int main(void)
         cmocka_unit_test(test_all_orphans),
         cmocka_unit_test(test_marker_finds_a_real_orphan),
         cmocka_unit_test(test_own_cpu_time_is_seen),
+        cmocka_unit_test(test_unknown_children_are_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
