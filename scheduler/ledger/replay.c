@@ -47,6 +47,7 @@ static bool is_counted(enum record_kind kind)
            kind == RECORD_WORKER;
 }
 
+/* On failure the scan's head is the end of what was good. */
 static enum err count_frames(struct frame_scan *scan, struct record_codec *codec,
                              struct core_limits *limits, struct error *error)
 {
@@ -56,14 +57,16 @@ static enum err count_frames(struct frame_scan *scan, struct record_codec *codec
     while (rc == ERR_OK) {
         struct frame frame;
         struct envelope envelope;
+        const struct ledger_head good = scan->head;
         rc = scan_next(scan, &frame, &envelope, error);
         if (rc != ERR_OK || frame.bytes == 0) break;
         if (!is_counted(envelope.kind)) continue;
         rc = record_decode(codec, frame.payload, record, &envelope, error);
         if (rc == ERR_OK) rc = count_record(record, limits, error);
-        if (rc != ERR_OK)
-            (void)error_prefix(error, rc, "offset %" PRId64 ", record %" PRIu64,
-                               scan->head.bytes - (int64_t)frame.bytes, scan->head.seq);
+        if (rc == ERR_OK) continue;
+        (void)error_prefix(error, rc, "offset %" PRId64 ", record %" PRIu64, good.bytes,
+                           scan->head.seq);
+        scan->head = good;
     }
     free(record);
     return rc;
