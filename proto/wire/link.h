@@ -40,7 +40,8 @@ struct link {
     const struct link_ops *ops;
     void *context; /* owned by the implementation that filled this struct */
     uint32_t rank;
-    uint32_t size; /* number of ranks */
+    uint32_t size;     /* number of ranks */
+    int64_t active_ns; /* when a message last came or went; link_wait naps shorter after it */
 };
 
 /* Queues a copy of n bytes for rank `to` and returns at once; the caller keeps its buffer. 1 <=

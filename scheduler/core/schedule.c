@@ -19,6 +19,7 @@ struct room {
     uint32_t present; /* all */
     uint32_t head;    /* the gang that waits for room here, or NO_INDEX */
     bool reserved;    /* what is free or coming is the head's */
+    bool lent;        /* some slots are lent, and can be called back */
 };
 
 struct pass {
@@ -30,10 +31,13 @@ struct pass {
 static struct place_facts facts_of(const struct core *core, uint32_t run)
 {
     const struct run *r = &core->runs[run];
+    bool by_time =
+        core->campaign.place == PLACE_SHORTEST; /* the only policy that looks at it */
     return (struct place_facts){ .order = run,
                                  .priority = r->priority,
                                  .tenant_spent_micros = core->tenant_micros[r->tenant],
-                                 .remaining_ns = core_remaining_ns(core, run) };
+                                 .remaining_ns =
+                                     by_time ? core_remaining_ns(core, run) : TIME_NEVER };
 }
 
 static bool comes_before(const struct core *core, uint32_t a, uint32_t b)
@@ -77,10 +81,13 @@ static void count_room(const struct core *core, struct room *rooms)
         if (!worker->present) continue;
         struct room *room = &rooms[worker->class_index];
         room->present++;
-        if (worker->run == NO_INDEX)
+        if (worker->run == NO_INDEX) {
             room->free++;
-        else if (core->attempts[core->runs[worker->run].attempt_slot].intent != INTENT_NONE)
-            room->coming++;
+            continue;
+        }
+        const struct attempt *attempt = &core->attempts[core->runs[worker->run].attempt_slot];
+        room->coming += attempt->intent != INTENT_NONE;
+        room->lent |= attempt->intent == INTENT_NONE && attempt->backfilled;
     }
 }
 
@@ -353,19 +360,32 @@ static void end_unfunded(const struct pass *pass)
     }
 }
 
+/* True while some class may still take a run, or have lent slots called back for one. */
+static bool may_place(const struct pass *pass)
+{
+    for (uint32_t c = 0; c < pass->core->campaign.class_count; c++) {
+        const struct room *room = &pass->rooms[c];
+        if (!room->reserved && (room->free > 0 || (room->lent && room->head == NO_INDEX)))
+            return true;
+    }
+    return false;
+}
+
 void schedule_pass(struct core *core, const struct output *output)
 {
     if (!core->place_wanted || core->suspended || core->space_low || core->epoch == 0) return;
     core->place_wanted = core_joining(core); /* when joining ends, look again */
     struct pass pass = { .core = core, .output = output };
     count_room(core, pass.rooms);
-    uint32_t count = core->queued_count, *heap = core->scratch_runs;
-    for (uint32_t i = 0; i < count; i++)
-        heap[i] = core->queued[i];
-    for (uint32_t i = count / 2; i-- > 0;)
-        sift_down(core, heap, count, i);
-    while (count > 0)
-        try_run(&pass, pop_first(core, heap, &count));
+    if (may_place(&pass)) {
+        uint32_t count = core->queued_count, *heap = core->scratch_runs;
+        for (uint32_t i = 0; i < count; i++)
+            heap[i] = core->queued[i];
+        for (uint32_t i = count / 2; i-- > 0;)
+            sift_down(core, heap, count, i);
+        while (count > 0 && may_place(&pass))
+            try_run(&pass, pop_first(core, heap, &count));
+    }
     end_unfunded(&pass);
 }
 
