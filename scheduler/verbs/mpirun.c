@@ -133,31 +133,30 @@ static void mpirun_words(const struct mpirun_options *options, char ranks[16],
     struct writer writer = writer_of(ranks, 16);
     writer_format(&writer, "%lld", (long long)options->workers + 1);
     const char *const all[] = {
-        "mpirun",
-        "-n",
-        ranks,
-        "--quiet",
-        "--oversubscribe",
-        "--bind-to",
-        "none",
-        /* Ranks give the core away while they wait, whatever mpirun believes about slots. */
-        "--mca",
-        "mpi_yield_when_idle",
-        "1",
-        options->program,
-        "run",
-        options->campaign,
-        "--dir",
-        options->state_dir,
-        NULL,
+        "mpirun",           "-n", ranks, options->program, "run", options->campaign, "--dir",
+        options->state_dir, NULL,
     };
     check(ARRAY_COUNT(all) <= ARGS_MAX);
     memcpy(words, all, sizeof all);
 }
 
+/* How mpirun shall behave, in the words of Open MPI 4 and of 5, whose command lines differ: more ranks
+ * than cores are meant; ranks are not bound, for trainers inherit that; they give the core away while
+ * they wait; and a job that ends early is not commented on. What the user has set stays. */
+static const char *const mpirun_settings[][2] = {
+    { "OMPI_MCA_rmaps_base_oversubscribe", "1" },
+    { "PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe" },
+    { "OMPI_MCA_hwloc_base_binding_policy", "none" },
+    { "PRTE_MCA_hwloc_default_binding_policy", "none" },
+    { "OMPI_MCA_mpi_yield_when_idle", "1" },
+    { "OMPI_MCA_orte_execute_quiet", "1" },
+};
+
 static void set_environment(const struct mpirun_options *options)
 {
     setenv("PENSTOCK_PROGRESS", options->progress, 1);
+    for (size_t i = 0; i < ARRAY_COUNT(mpirun_settings); i++)
+        setenv(mpirun_settings[i][0], mpirun_settings[i][1], 0);
     if (geteuid() != 0) return;
     /* mpirun asks root to say twice that it means it. Who starts this program as root does. */
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);

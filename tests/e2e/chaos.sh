@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Seeded random kills (-9) of trainers, agents, the coordinator and mpirun, round after round, over one
-# campaign; in the end every run has ended exactly once, no gate was passed without GO, no work that was
+# campaign (and another, when one ends before all rounds are done); in the end every run has ended exactly once, no gate was passed without GO, no work that was
 # checkpointed on record was lost, and verify passed after every round.
 #
 #     chaos.sh PENSTOCK [--rounds N] [--seed S] [--campaign FILE] [--workers W] [--last SECONDS]
@@ -70,6 +70,13 @@ choose_victim() {
 # Whether the job lives, and its coordinator is of this life.
 begun() { [ "$(coordinator_pid)" != "$before" ] && [ -n "$(coordinator_pid)" ]; }
 
+# Every promise about a campaign that has ended.
+conclude() {
+    expect_verified
+    "$penstock" export "$state" --format json >"$out.json" || die "export: status $?"
+    python3 "$here/ledger_facts.py" check <"$out.json" || die "the ledger breaks a promise"
+}
+
 round=0
 finished=
 while [ $round -lt "$rounds" ]; do
@@ -107,7 +114,14 @@ while [ $round -lt "$rounds" ]; do
     [ -f "$state/ledger.pnk" ] && expect_verified
     case $got in
     75) ;;
-    0 | 1) finished=1 && break ;;
+    0 | 1)
+        conclude
+        finished=1
+        if [ $round -lt "$rounds" ]; then
+            echo "chaos: the campaign ends in round $round; another begins"
+            state=$state.again finished=
+        fi
+        ;;
     2) [ ! -s "$state/ledger.pnk" ] || die "round $round: status 2" ;;
     *) die "round $round: status $got" ;;
     esac
@@ -121,6 +135,4 @@ if [ -z "$finished" ]; then
     job=
     case $got in 0 | 1) ;; *) die "the last life ended with status $got" ;; esac
 fi
-expect_verified
-"$penstock" export "$state" --format json >"$out.json" || die "export: status $?"
-python3 "$here/ledger_facts.py" check <"$out.json" || die "the ledger breaks a promise"
+[ -n "$finished" ] || conclude
