@@ -284,7 +284,9 @@ enum err coordinator_live(struct coordinator *life, struct link *link, int *exit
     *all_left = false;
     enum err rc = live(life, error);
     if (rc != ERR_OK) {
-        *exit_status = rc == ERR_NO_SPACE ? STATUS_SUSPENDED : STATUS_LEDGER;
+        /* Without room, memory or messages this life cannot go on, but the next one can. */
+        bool resumable = rc == ERR_NO_SPACE || rc == ERR_NO_MEMORY || rc == ERR_DEVICE;
+        *exit_status = resumable ? STATUS_SUSPENDED : STATUS_LEDGER;
         return rc;
     }
     *exit_status = life->resume.finished ? life->resume.exit_status : life->exit_status;
