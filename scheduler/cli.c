@@ -36,7 +36,7 @@ static const struct flag status_flags[] = {
 static const struct flag decide_flags[] = {
     { "--as", NULL, "OWNER", NULL, "the owner who decides, as the campaign names them (required)" },
     { "--reason", NULL, "TEXT", NULL, "why, in one line; it stands in the ledger (required)" },
-    { "--key", NULL, "SSH_KEY", NULL, "sign with this key" },
+    { "--key", NULL, "SSH_KEY", NULL, "sign with this key (not in this version: what is decided is recorded as unsigned)" },
     FLAGS_END
 };
 static const struct flag report_flags[] = {
