@@ -10,7 +10,7 @@
  * core. Where a message has just passed, the next is likely near: naps begin short and grow with the
  * quiet, to half of it. */
 #define NAP_MAX_NS (1500 * NS_PER_US)
-#define NAP_MIN_NS (50 * NS_PER_US)
+#define NAP_MIN_NS (200 * NS_PER_US)
 
 static int64_t now_ns(void)
 {
