@@ -211,6 +211,10 @@ static enum err check_message(const ProtobufCMessage *message, int depth, struct
 {
     const ProtobufCMessageDescriptor *descriptor = message->descriptor;
     check(depth < 8);
+    /* Both ends are of one version, so a field that only the other knows is damage; and what the library
+     * keeps of it does not always pack into what was read. */
+    if (message->n_unknown_fields > 0)
+        return bad(error, descriptor->short_name, "?", "holds a field that is not in it");
     for (unsigned i = 0; i < descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
         const char *base = (const char *)message;

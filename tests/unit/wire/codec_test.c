@@ -247,6 +247,29 @@ static void test_welcome(void **state)
     assert_int_equal(codec_pack_to_agent(&message, frame, sizeof frame, &n, &error), ERR_OK);
 }
 
+/* A field number that no message has, at the top and inside a body. */
+static void test_unknown_fields(void **state)
+{
+    (void)state;
+    static const uint8_t payloads[][12] = {
+        { 0x3a, 0x00, 0xf8, 0x07, 0x01 }, /* Shutdown {}, then field 127 */
+        { 0x3a, 0x03, 0xf8, 0x07, 0x01 }, /* Shutdown { field 127 } */
+        { 0x3a, 0x00, 0x80, 0x00, 0x0a }, /* field 0, which cannot be packed again */
+    };
+    static const size_t bytes[] = { 5, 5, 5 };
+    for (size_t i = 0; i < ARRAY_COUNT(payloads); i++) {
+        uint8_t sealed[64];
+        struct error error;
+        Penstock__Wire__ToAgent *message = NULL;
+        memcpy(sealed + FRAME_HEADER_BYTES, payloads[i], bytes[i]);
+        wire_seal(sealed, FRAME_TO_AGENT, bytes[i]);
+        assert_int_equal(
+            codec_read_to_agent(sealed, FRAME_HEADER_BYTES + bytes[i], &message, &error),
+            ERR_INPUT);
+        assert_null(message);
+    }
+}
+
 static void test_utf8(void **state)
 {
     (void)state;
@@ -299,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_broken_launches),
         cmocka_unit_test(test_to_coordinator),
         cmocka_unit_test(test_welcome),
+        cmocka_unit_test(test_unknown_fields),
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_losses),
     };
