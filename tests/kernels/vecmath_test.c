@@ -24,15 +24,21 @@ static void the_exponential_is_as_exact_as_promised(void **state)
     assert_true(exp_in_range(0.0f) == 1.0f);
 }
 
+/* The same formula, inlined twice: a compiler may fuse products and sums in one place only. */
+static bool close_to(float a, float b)
+{
+    return fabsf(a - b) <= 1e-5f * fabsf(b);
+}
+
 static void beyond_the_range_it_stays_finite_or_shows(void **state)
 {
     (void)state;
     const float large[] = { 87.5f, 1e3f, 1e10f, 3e38f };
     for (size_t i = 0; i < ARRAY_COUNT(large); i++) {
-        assert_true(exp_vec(large[i]) == exp_in_range(87.0f));
-        assert_true(exp_vec(-large[i]) == exp_in_range(-87.0f));
+        assert_true(close_to(exp_vec(large[i]), exp_in_range(87.0f)));
+        assert_true(close_to(exp_vec(-large[i]), exp_in_range(-87.0f)));
     }
-    assert_true(exp_vec(-1.5f) == exp_in_range(-1.5f));
+    assert_true(close_to(exp_vec(-1.5f), exp_in_range(-1.5f)));
     assert_true(isnan(exp_vec(NAN)));
     assert_true(isnan(exp_vec(-NAN)));
     assert_true(isnan(exp_vec(INFINITY)));
