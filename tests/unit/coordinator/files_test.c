@@ -1,5 +1,6 @@
 /* Small whole files, and the clock that never falls. */
 #include "scheduler/coordinator/files.h"
+#include "tests/unit/coordinator/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@ static void what_is_replaced_is_read(void **state)
     (void)state;
     char dir[] = "/tmp/penstock-files-XXXXXX", data[16];
     size_t bytes = 0;
-    assert_non_null(mkdtemp(dir));
+    assert_non_null(scratch_make(dir));
     assert_int_equal(file_read(dir, "a", data, sizeof data, &bytes, NULL), ERR_NOT_FOUND);
     assert_int_equal(file_replace(dir, "a", TEXT("one"), true, NULL), ERR_OK);
     assert_int_equal(file_replace(dir, "a", TEXT("three"), false, NULL), ERR_OK);
@@ -36,7 +37,7 @@ static void failures_leave_nothing_behind(void **state)
     char dir[] = "/tmp/penstock-files-XXXXXX", path[64], data[4];
     size_t bytes = 77;
     struct error error;
-    assert_non_null(mkdtemp(dir));
+    assert_non_null(scratch_make(dir));
     assert_int_equal(file_replace("/nowhere", "a", TEXT("x"), true, &error), ERR_IO);
     snprintf(path, sizeof path, "%s/taken", dir);
     assert_int_equal(mkdir(path, 0700), 0);
@@ -54,7 +55,7 @@ static void folders_may_be_there_already(void **state)
     (void)state;
     char dir[] = "/tmp/penstock-files-XXXXXX", path[64];
     struct error error;
-    assert_non_null(mkdtemp(dir));
+    assert_non_null(scratch_make(dir));
     snprintf(path, sizeof path, "%s/sub", dir);
     assert_int_equal(dir_make(path, NULL), ERR_OK);
     assert_int_equal(dir_make(path, NULL), ERR_OK);

@@ -1,5 +1,6 @@
 /* Decision files: the text form, every way to get it wrong, and the folder's life. */
 #include "scheduler/coordinator/inbox.h"
+#include "tests/unit/coordinator/scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -158,7 +159,7 @@ static void files_are_found_in_order_and_moved(void **state)
     struct inbox inbox;
     struct error error;
     struct decision decision = gate_decision(), read;
-    assert_non_null(mkdtemp(dir));
+    assert_non_null(scratch_make(dir));
     assert_int_equal(inbox_open(&inbox, dir, &error), ERR_OK);
     assert_false(inbox_next(&inbox, "", file));
     assert_int_equal(inbox_put(dir, &decision, &error), ERR_OK);
@@ -190,7 +191,7 @@ static void strange_files_are_refused(void **state)
     struct inbox inbox;
     struct decision read;
     struct error error;
-    assert_non_null(mkdtemp(dir));
+    assert_non_null(scratch_make(dir));
     assert_int_equal(inbox_open(&inbox, dir, &error), ERR_OK);
     struct writer writer = writer_of(path, sizeof path);
     writer_format(&writer, "%s/inbox/pipe.decision", dir);

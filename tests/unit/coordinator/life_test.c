@@ -1,6 +1,7 @@
 /* Whole lives of the coordinator, over links inside one process, against agents that follow a script: what
  * it sends, that nothing is sent before it is durable, how it resumes, refuses and parts. */
 #include "scheduler/coordinator/loop.h"
+#include "tests/unit/coordinator/scratch.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -316,7 +317,7 @@ static void set_stage(struct stage *stage)
 {
     struct writer writer;
     text_copy(stage->dir, sizeof stage->dir, TEXT("/tmp/penstock-life-XXXXXX"));
-    assert_non_null(mkdtemp(stage->dir));
+    assert_non_null(scratch_make(stage->dir));
     writer = writer_of(stage->campaign, sizeof stage->campaign);
     writer_format(&writer, "%s/campaign.yaml", stage->dir);
     writer = writer_of(stage->state, sizeof stage->state);
