@@ -1,3 +1,5 @@
+/* attempt.c - the members of an attempt: start, stop, failure, end, settlement. */
+
 #include "scheduler/core/internal.h"
 
 #include "proto/base/money.h"

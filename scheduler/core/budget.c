@@ -1,3 +1,5 @@
+/* budget.c - tranches and tiers, and how long a lease the released money pays for. */
+
 #include "proto/base/money.h"
 #include "scheduler/core/internal.h"
 

@@ -1,3 +1,5 @@
+/* core.c - the core's life time, one step, and when a life is over. */
+
 #include "scheduler/core/internal.h"
 
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+/* lease.c - heartbeats: leases are renewed, telemetry windows closed and judged. */
+
 #include "proto/base/money.h"
 #include "scheduler/core/internal.h"
 

@@ -1,3 +1,5 @@
+/* roster.c - hosts, workers, and the pool that gang members live in. */
+
 #include "scheduler/core/internal.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+/* run.c - the states of a run, the moves between them, and the names of all enumerations. */
+
 #include "scheduler/core/internal.h"
 
 /* One row per state, one column per move. A cell that nobody wrote is refused. */

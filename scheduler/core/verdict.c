@@ -1,3 +1,5 @@
+/* verdict.c - gates that were reached, and the decisions of owners. */
+
 #include "scheduler/core/internal.h"
 
 /* What the other runs reported at the same gate point. */

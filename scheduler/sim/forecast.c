@@ -1,3 +1,5 @@
+/* forecast.c - many simulations of one campaign, as percentiles. */
+
 #include "scheduler/sim/sim.h"
 
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+/* history.c - the durable records of a simulated coordinator. See history.h. */
+
 #include "scheduler/sim/history.h"
 
 #include "scheduler/ledger/record.h"

@@ -1,3 +1,5 @@
+/* queue.c - a binary heap of what happens when. See queue.h. */
+
 #include "scheduler/sim/queue.h"
 
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+/* sim.c - lives of a simulated coordinator: events to the core, actions to the world. */
+
 #include "scheduler/sim/sim.h"
 
 #include "scheduler/sim/world.h"
@@ -331,10 +333,9 @@ static enum err answer(struct world *world, struct item *item, struct error *err
 
 static enum err happen(struct world *world, struct item *item, struct error *error)
 {
-    bool timeless = item->kind == ITEM_OWNER || item->kind == ITEM_LIFE;
+    /* These two outlive the coordinator; everything else belongs to one life. */
     if (item->kind == ITEM_LIFE) return begin_life(world, error);
     if (item->kind == ITEM_OWNER) return answer(world, item, error);
-    check(!timeless);
     if (item->life != world->life || !world->core || world->done) return ERR_OK;
     if (item->kind == ITEM_TO_CORE) {
         deliver(world, item);

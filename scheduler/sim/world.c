@@ -1,3 +1,5 @@
+/* world.c - agents, trainers, network and the truth about them. See world.h. */
+
 #include "scheduler/sim/world.h"
 
 #include <math.h>
@@ -382,8 +384,7 @@ static void on_launch(struct world *world, const struct item *item)
     if (gang->attempt != launch->attempt)
         *gang = (struct gang){ .attempt = launch->attempt,
                                .members = core_run(world->core, launch->run)->ranks,
-                               .from_step = item->resume_step,
-                               .resume_step = item->resume_step };
+                               .from_step = item->resume_step };
     agent->state = AGENT_STARTING;
     agent->run = launch->run;
     agent->attempt = launch->attempt;

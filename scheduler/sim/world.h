@@ -40,7 +40,6 @@ struct gang {
     int64_t since_ns;   /* moving: progress counts from here */
     uint64_t from_step; /* ... and from this step */
     double steps_per_ns;
-    uint64_t resume_step;
 };
 
 /* A trainer that its dead agent left behind, until its launcher has ended it. */

@@ -25,7 +25,7 @@ struct driver {
     struct shadow shadow;
     int64_t now_ns;
     bool closed; /* the life has ended: only a new epoch changes anything */
-    uint64_t counts[EVENT_KIND_COUNT], records[RECORD_KIND_COUNT];
+    uint64_t records[RECORD_KIND_COUNT];
 };
 
 static uint32_t below(struct driver *driver, uint32_t bound)
@@ -217,7 +217,6 @@ static void step(struct driver *driver, struct event *event)
     struct output output = { driver, take_record, take_action };
     driver->now_ns += (int64_t)rng_below(&driver->rng, 2 * NS_PER_S);
     event->now_ns = driver->now_ns;
-    driver->counts[event->kind]++;
     core_step(driver->core, event, &output);
     shadow_compare(&driver->shadow, driver->core);
 }
