@@ -15,15 +15,21 @@ coordinator=$(coordinator_pid)
 ranks=$(cat "/proc/$(parent_of "$coordinator")/task"/*/children)
 [ "$(echo "$ranks" | wc -w)" -ge 3 ] || die "ranks: $ranks"
 ticks() { for pid in $ranks; do sed 's/.*) //' "/proc/$pid/stat" | awk -v pid="$pid" '{ print pid, $12 + $13 }'; done; }
-# Let the start pass; then what a rank uses in so many seconds is what idling costs.
-sleep 2
-before=$(ticks)
-sleep 6
-after=$(ticks)
 limit=$(($(getconf CLK_TCK) * 6 * 2 / 100))
-echo "$after" | while read -r pid used; do
-    was=$(echo "$before" | sed -n "s/^$pid //p")
-    [ $((used - was)) -le "$limit" ] || { echo "rank process $pid used $((used - was)) ticks of $limit" && exit 1; }
-done || die "a rank is busy while idle"
+# What the busiest rank used in six seconds, in ticks.
+busiest() {
+    before=$(ticks)
+    sleep 6
+    ticks | while read -r pid used; do echo $((used - $(echo "$before" | sed -n "s/^$pid //p"))); done | sort -n | tail -1
+}
+# Let the start pass. A rank that waits busily uses too much in every period; what else this machine does may
+# make one or two look dear.
+sleep 2
+for period in 1 2 3 4; do
+    used=$(busiest)
+    [ "$used" -gt "$limit" ] || break
+    echo "period $period: a rank used $used ticks of $limit"
+done
+[ "$used" -le "$limit" ] || die "a rank is busy while idle"
 kill -USR1 "$job"
 finish 75
