@@ -9,7 +9,7 @@
 /* The longest nap: short enough for a message to be picked up within 2 ms, long enough to cost 1 % of a
  * core. Where a message has just passed, the next is likely near: naps begin short and grow with the
  * quiet, to half of it. */
-#define NAP_MAX_NS (1500 * NS_PER_US)
+#define NAP_MAX_NS (1800 * NS_PER_US)
 #define NAP_MIN_NS (200 * NS_PER_US)
 
 static int64_t now_ns(void)
