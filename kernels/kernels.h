@@ -2,7 +2,7 @@
  * kernels.h - the operations of a GPT as one table of functions, so that the model is written
  * once and runs on every backend.
  *
- * Promises: all matrices are row-major fp32; every shape is in the arguments and needs to be a
+ * Promises: all matrices are row-major; every shape is in the arguments and needs to be a
  * multiple of nothing; a backend repeats its results bit for bit when the shapes and the number
  * of threads are the same; non-finite inputs give non-finite outputs, they are never masked.
  * Never: allocates memory inside an operation, prints, or looks at the environment.
@@ -14,6 +14,11 @@
  * all that came before. A shape larger than the device's, a token outside the vocabulary or a
  * NULL where none may be is a bug of the caller. Buffers of one call do not overlap except where
  * a comment allows it.
+ *
+ * Numbers: weights, activations and their gradients are of the type that the device was opened
+ * for, fp32 or bf16, and are named kernels_real here; sums, statistics, gradients of parameters,
+ * optimizer moments and the master copy of parameters are always fp32. Every sum is taken in
+ * fp32 at least. The CPU has fp32 alone.
  *
  * Letters: B sequences, T positions of each, N = B * T rows, C width, H heads, V vocabulary.
  * One device serves one thread of the caller.
@@ -28,6 +33,10 @@
 extern "C" {
 #endif
 
+typedef void kernels_real; /* float or bfloat16, as the device was opened for */
+
+enum kernels_type { KERNELS_FP32, KERNELS_BF16 };
+
 struct kernels_device; /* threads or stream, and scratch memory, of one opened backend */
 
 enum {
@@ -37,27 +46,36 @@ enum {
 };
 
 struct kernels_options {
-    int threads;         /* 1 .. KERNELS_THREADS_MAX; a GPU ignores it */
-    int64_t batch_rows;  /* B, and so on: the largest shapes of any later call, each >= 1 */
-    int64_t context;     /* T */
-    int64_t width;       /* C; inner matrices of matmul may be wider without limit */
-    int64_t heads;       /* H; divides width */
-    int64_t vocab_count; /* V */
+    int threads;            /* 1 .. KERNELS_THREADS_MAX; a GPU ignores it */
+    int64_t batch_rows;     /* B, and so on: the largest shapes of any later call, each >= 1 */
+    int64_t context;        /* T */
+    int64_t width;          /* C; inner matrices of matmul may be wider without limit */
+    int64_t heads;          /* H; divides width */
+    int64_t vocab_count;    /* V */
+    enum kernels_type type; /* of kernels_real */
+    int64_t
+        timeout_ns; /* longest wait of `sync` and `download`; 0: no limit. A CPU ignores it */
 };
+
+/* Bytes of one kernels_real. */
+static inline size_t kernels_real_bytes(enum kernels_type type)
+{
+    return type == KERNELS_BF16 ? 2 : sizeof(float);
+}
 
 /* out[b,t,:] = token_weight[tokens[b,t],:] + position_weight[t,:] */
 struct kernels_embedding {
     int64_t batch_rows, context, width, vocab_count;
-    const int32_t *tokens;        /* [B,T], each in [0,V) */
-    const float *token_weight;    /* [V,C] */
-    const float *position_weight; /* [T,C] */
-    float *out;                   /* [B,T,C] */
+    const int32_t *tokens;               /* [B,T], each in [0,V) */
+    const kernels_real *token_weight;    /* [V,C] */
+    const kernels_real *position_weight; /* [T,C] */
+    kernels_real *out;                   /* [B,T,C] */
 };
 
 struct kernels_embedding_backward {
     int64_t batch_rows, context, width, vocab_count;
-    const int32_t *tokens;       /* [B,T] */
-    const float *out_grad;       /* [B,T,C] */
+    const int32_t *tokens;        /* [B,T] */
+    const kernels_real *out_grad; /* [B,T,C] */
     float *token_weight_grad;    /* [V,C], ADDED to: a tied head has written its share before */
     float *position_weight_grad; /* [T,C], overwritten */
 };
@@ -65,74 +83,76 @@ struct kernels_embedding_backward {
 /* out = (in - mean) * rstd * weight + bias over each row; epsilon 1e-5 */
 struct kernels_layernorm {
     int64_t rows, width;
-    const float *in;     /* [N,C] */
-    const float *weight; /* [C] */
-    const float *bias;   /* [C] */
-    float *out;          /* [N,C] */
-    float *mean, *rstd;  /* [N] each, for the backward pass */
+    const kernels_real *in;     /* [N,C] */
+    const kernels_real *weight; /* [C] */
+    const kernels_real *bias;   /* [C] */
+    kernels_real *out;          /* [N,C] */
+    float *mean, *rstd;         /* [N] each, for the backward pass */
 };
 
 struct kernels_layernorm_backward {
     int64_t rows, width;
-    const float *in, *weight, *mean, *rstd; /* as in the forward pass */
-    const float *out_grad;                  /* [N,C] */
-    bool add;                               /* in_grad += (a residual stream), or = */
-    float *in_grad;                         /* [N,C] */
-    float *weight_grad, *bias_grad;         /* [C] each, overwritten */
+    const kernels_real *in, *weight; /* as in the forward pass */
+    const float *mean, *rstd;        /* alike */
+    const kernels_real *out_grad;    /* [N,C] */
+    bool add;                        /* in_grad += (a residual stream), or = */
+    kernels_real *in_grad;           /* [N,C] */
+    float *weight_grad, *bias_grad;  /* [C] each, overwritten */
 };
 
 /* out = in * weight^T + bias + residual, and gelu = GELU(out) where wanted. */
 struct kernels_matmul {
     int64_t rows, in_width, out_width;
-    const float *in;       /* [N,in_width] */
-    const float *weight;   /* [out_width,in_width] */
-    const float *bias;     /* [out_width] or NULL */
-    const float *residual; /* [N,out_width] or NULL; may be `out` itself */
-    float *out;            /* [N,out_width] */
-    float *gelu;           /* [N,out_width] or NULL */
+    const kernels_real *in;       /* [N,in_width] */
+    const kernels_real *weight;   /* [out_width,in_width] */
+    const kernels_real *bias;     /* [out_width] or NULL */
+    const kernels_real *residual; /* [N,out_width] or NULL; may be `out` itself */
+    kernels_real *out;            /* [N,out_width] */
+    kernels_real *gelu;           /* [N,out_width] or NULL */
 };
 
 struct kernels_matmul_backward {
     int64_t rows, in_width, out_width;
-    const float *in;         /* [N,in_width] */
-    const float *weight;     /* [out_width,in_width] */
-    const float *out_grad;   /* [N,out_width] */
-    const float *gelu_input; /* [N,in_width] or NULL: where `in` was GELU(gelu_input), in_grad
-                                becomes the gradient of gelu_input */
-    float *in_grad;          /* [N,in_width], overwritten; NULL: not wanted */
-    float *weight_grad;      /* [out_width,in_width], overwritten */
-    float *bias_grad;        /* [out_width], overwritten; NULL: not wanted */
+    const kernels_real *in;         /* [N,in_width] */
+    const kernels_real *weight;     /* [out_width,in_width] */
+    const kernels_real *out_grad;   /* [N,out_width] */
+    const kernels_real *gelu_input; /* [N,in_width] or NULL: where `in` was GELU(gelu_input),
+                                       in_grad becomes the gradient of gelu_input */
+    kernels_real *in_grad;          /* [N,in_width], overwritten; NULL: not wanted */
+    float *weight_grad;             /* [out_width,in_width], overwritten */
+    float *bias_grad;               /* [out_width], overwritten; NULL: not wanted */
 };
 
 /* Causal multi-head attention, scores scaled by 1/sqrt(C/H). A row of qkv is C queries, C keys
  * and C values, each of them head after head. */
 struct kernels_attention {
     int64_t batch_rows, context, width, heads;
-    const float *qkv; /* [B,T,3C] */
-    float *out;       /* [B,T,C] */
-    float *logsum;    /* [B,H,T], log of the sum of exponents of each row of scores, for the
+    const kernels_real *qkv; /* [B,T,3C] */
+    kernels_real *out;       /* [B,T,C] */
+    float *logsum; /* [B,H,T], log of the sum of exponents of each row of scores, for the
                          backward pass */
 };
 
 struct kernels_attention_backward {
     int64_t batch_rows, context, width, heads;
-    const float *qkv, *out, *logsum; /* as in the forward pass */
-    const float *out_grad;           /* [B,T,C] */
-    float *qkv_grad;                 /* [B,T,3C], overwritten */
+    const kernels_real *qkv, *out; /* as in the forward pass */
+    const float *logsum;           /* alike */
+    const kernels_real *out_grad;  /* [B,T,C] */
+    kernels_real *qkv_grad;        /* [B,T,3C], overwritten */
 };
 
 /* GELU with the tanh form of GPT-2. */
 struct kernels_gelu {
     int64_t count;
-    const float *in; /* [count] */
-    float *out;      /* [count] */
+    const kernels_real *in; /* [count] */
+    kernels_real *out;      /* [count] */
 };
 
 struct kernels_gelu_backward {
     int64_t count;
-    const float *in;       /* [count], the input of the forward pass */
-    const float *out_grad; /* [count] */
-    float *in_grad;        /* [count], overwritten; may be out_grad itself */
+    const kernels_real *in;       /* [count], the input of the forward pass */
+    const kernels_real *out_grad; /* [count] */
+    kernels_real *in_grad;        /* [count], overwritten; may be out_grad itself */
 };
 
 /* losses[i] = -log softmax(logits[i,:])[targets[i]]; then the logits are replaced by the
@@ -141,7 +161,7 @@ struct kernels_cross_entropy {
     int64_t rows, vocab_count;
     const int32_t *targets; /* [N], each in [0,V) */
     float grad_scale;       /* 1/N makes the gradient that of the mean */
-    float *logits;          /* [N,V], in: logits, out: gradient */
+    kernels_real *logits;   /* [N,V], in: logits, out: gradient */
     float *losses;          /* [N] */
 };
 
@@ -151,16 +171,17 @@ struct kernels_cross_entropy {
  *   p = p - decay p - step_size m / (sqrt(v) * second_scale + epsilon) */
 struct kernels_adamw {
     int64_t count;
-    const float *grad;  /* [count] */
-    float *param;       /* [count] */
-    float *moment1;     /* [count], m */
-    float *moment2;     /* [count], v */
-    float grad_scale;   /* clipping and averaging in one factor */
-    float beta1, beta2; /* b1, b2 */
-    float epsilon;      /* added after the root */
-    float step_size;    /* learning rate / (1 - b1^step) */
-    float second_scale; /* 1 / sqrt(1 - b2^step) */
-    float decay;        /* learning rate * weight decay; 0 for biases and norms */
+    const float *grad;    /* [count] */
+    float *param;         /* [count], the master copy */
+    kernels_real *weight; /* [count]: gets param, rounded to nearest even; NULL: no such copy */
+    float *moment1;       /* [count], m */
+    float *moment2;       /* [count], v */
+    float grad_scale;     /* clipping and averaging in one factor */
+    float beta1, beta2;   /* b1, b2 */
+    float epsilon;        /* added after the root */
+    float step_size;      /* learning rate / (1 - b1^step) */
+    float second_scale;   /* 1 / sqrt(1 - b2^step) */
+    float decay;          /* learning rate * weight decay; 0 for biases and norms */
 };
 
 /* What a device can do at most, for utilization figures. */
@@ -212,7 +233,11 @@ struct kernels {
     void (*cross_entropy)(struct kernels_device *device,
                           const struct kernels_cross_entropy *args);
     /* to[i] += from[i] */
-    void (*add)(struct kernels_device *device, float *to, const float *from, int64_t count);
+    void (*add)(struct kernels_device *device, kernels_real *to, const kernels_real *from,
+                int64_t count);
+    /* to[i] = from[i], rounded to nearest even */
+    void (*round)(struct kernels_device *device, kernels_real *to, const float *from,
+                  int64_t count);
     /* values[i] *= factor */
     void (*scale)(struct kernels_device *device, float *values, float factor, int64_t count);
     /* Sum of values[i]^2 in double, in an order that depends on `count` alone. Non-finite when

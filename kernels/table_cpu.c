@@ -40,6 +40,7 @@ const struct kernels OP(kernels_cpu) = {
     .gelu_backward = OP(cpu_gelu_backward),
     .cross_entropy = OP(cpu_cross_entropy),
     .add = OP(cpu_add),
+    .round = OP(cpu_round),
     .scale = OP(cpu_scale),
     .sum_squares = OP(cpu_sum_squares),
     .adamw = OP(cpu_adamw),

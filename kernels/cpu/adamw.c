@@ -1,6 +1,7 @@
 #include "kernels/cpu/ops.h"
 
 #include <math.h>
+#include <string.h>
 
 static void adamw_range(const struct kernels_adamw *args, int64_t first, int64_t end)
 {
@@ -22,6 +23,8 @@ static void adamw_range(const struct kernels_adamw *args, int64_t first, int64_t
         float step = a.step_size * m_next / (sqrtf(v_next) * a.second_scale + a.epsilon);
         param[i] = keep * param[i] - step;
     }
+    if (a.weight != NULL)
+        memcpy((float *)a.weight + first, param + first, (size_t)(end - first) * sizeof(float));
 }
 
 static void adamw_chunk(void *context, int chunk, int thread)

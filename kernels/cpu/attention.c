@@ -102,7 +102,7 @@ static void forward_head(void *context, int chunk, int thread)
     const struct forward *job = context;
     const struct kernels_attention *a = &job->args;
     const struct head h = head_at(a->context, a->width, a->heads, chunk);
-    const float *v = a->qkv + h.qkv_at + 2 * a->width;
+    const float *v = (const float *)a->qkv + h.qkv_at + 2 * a->width;
     float *scores = device_scratch(job->device, thread);
     for (int64_t first = 0; first < h.context; first += ATTENTION_BLOCK) {
         int64_t rows = min_i64(ATTENTION_BLOCK, h.context - first);
@@ -112,7 +112,7 @@ static void forward_head(void *context, int chunk, int thread)
         float sums[ATTENTION_BLOCK];
         for (int64_t i = 0; i < rows; i++)
             logsum[i] = exponent_row(scores + i * padded(keys), first + i + 1, keys, &sums[i]);
-        float *out = a->out + h.out_at + first * h.out_stride;
+        float *out = (float *)a->out + h.out_at + first * h.out_stride;
         const struct gemm product = { .rows = rows,
                                       .columns = h.head_width,
                                       .inner = keys,
@@ -172,8 +172,8 @@ static void block_grads(const struct kernels_attention_backward *a, const struct
                         int64_t first, int64_t rows, float *p, float *dp)
 {
     int64_t keys = first + rows;
-    const float *out_grad = a->out_grad + h->out_at + first * h->out_stride;
-    const float *out = a->out + h->out_at + first * h->out_stride;
+    const float *out_grad = (const float *)a->out_grad + h->out_at + first * h->out_stride;
+    const float *out = (const float *)a->out + h->out_at + first * h->out_stride;
     scores_run(h, a->qkv, first, rows, keys, p);
     const struct gemm product = { .b_transposed = true,
                                   .rows = rows,
@@ -181,7 +181,7 @@ static void block_grads(const struct kernels_attention_backward *a, const struct
                                   .inner = h->head_width,
                                   .a = out_grad,
                                   .a_stride = h->out_stride,
-                                  .b = a->qkv + h->qkv_at + 2 * a->width,
+                                  .b = (const float *)a->qkv + h->qkv_at + 2 * a->width,
                                   .b_stride = h->qkv_stride,
                                   .factor = 1.0f,
                                   .out = dp,
@@ -220,8 +220,9 @@ static void backward_head(void *context, int chunk, int thread)
     const struct backward *job = context;
     const struct kernels_attention_backward *a = &job->args;
     const struct head h = head_at(a->context, a->width, a->heads, chunk);
-    const float *q = a->qkv + h.qkv_at;
-    float *q_grad = a->qkv_grad + h.qkv_at;
+    const float *q = (const float *)a->qkv + h.qkv_at;
+    const float *out_grad = a->out_grad;
+    float *q_grad = (float *)a->qkv_grad + h.qkv_at;
     float *p = device_scratch(job->device, thread);
     float *dp = p + ATTENTION_BLOCK * padded(h.context);
     int64_t last = (h.context - 1) / ATTENTION_BLOCK * ATTENTION_BLOCK;
@@ -243,8 +244,8 @@ static void backward_head(void *context, int chunk, int thread)
         OP(gemm_run)(&product);
         keys_grad(&h, dp, rows, keys, q + first * h.qkv_stride, h.qkv_stride, keep,
                   q_grad + a->width);
-        keys_grad(&h, p, rows, keys, a->out_grad + h.out_at + first * h.out_stride,
-                  h.out_stride, keep, q_grad + 2 * a->width);
+        keys_grad(&h, p, rows, keys, out_grad + h.out_at + first * h.out_stride, h.out_stride,
+                  keep, q_grad + 2 * a->width);
     }
 }
 

@@ -8,7 +8,7 @@ enum { ROWS_PER_CHUNK = 32 };
 static void row_run(const struct kernels_cross_entropy *a, int64_t row)
 {
     int64_t V = a->vocab_count;
-    float *restrict logits = a->logits + row * V;
+    float *restrict logits = (float *)a->logits + row * V;
     int32_t target = a->targets[row];
     check(target >= 0);
     check(target < V);

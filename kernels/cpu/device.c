@@ -28,6 +28,8 @@ static enum err check_options(const struct kernels_options *o, struct error *err
     if (o->width % o->heads != 0)
         return error_set(error, ERR_INPUT, "width %lld is no multiple of %lld heads",
                          (long long)o->width, (long long)o->heads);
+    if (o->type != KERNELS_FP32)
+        return error_set(error, ERR_INPUT, "the CPU computes in fp32 alone; use --dtype fp32");
     if (o->context > INT32_MAX / ATTENTION_BLOCK || o->width > INT32_MAX / PARTIALS_MAX)
         return error_set(error, ERR_INPUT, "context %lld or width %lld is too large",
                          (long long)o->context, (long long)o->width);

@@ -11,6 +11,8 @@ static void forward_chunk(void *context, int chunk, int thread)
 {
     (void)thread;
     const struct kernels_embedding *a = context;
+    const float *token_weight = a->token_weight, *position_weight = a->position_weight;
+    float *out_rows = a->out;
     int64_t C = a->width;
     int64_t rows = a->batch_rows * a->context;
     int64_t first = (int64_t)chunk * ROWS_PER_CHUNK;
@@ -18,9 +20,9 @@ static void forward_chunk(void *context, int chunk, int thread)
     for (int64_t row = first; row < end; row++) {
         check(a->tokens[row] >= 0);
         check(a->tokens[row] < a->vocab_count);
-        const float *token = a->token_weight + a->tokens[row] * C;
-        const float *position = a->position_weight + row % a->context * C;
-        float *out = a->out + row * C;
+        const float *token = token_weight + a->tokens[row] * C;
+        const float *position = position_weight + row % a->context * C;
+        float *out = out_rows + row * C;
 #pragma omp simd
         for (int64_t i = 0; i < C; i++)
             out[i] = token[i] + position[i];
@@ -40,6 +42,7 @@ static void backward_chunk(void *context, int chunk, int thread)
 {
     (void)thread;
     const struct kernels_embedding_backward *a = context;
+    const float *out_grads = a->out_grad;
     int64_t C = a->width;
     int64_t first = (int64_t)chunk * COLUMNS_PER_CHUNK;
     int64_t columns = min_i64(COLUMNS_PER_CHUNK, C - first);
@@ -50,7 +53,7 @@ static void backward_chunk(void *context, int chunk, int thread)
         check(a->tokens[row] < a->vocab_count);
         float *token = a->token_weight_grad + a->tokens[row] * C + first;
         float *position = a->position_weight_grad + row % a->context * C + first;
-        const float *out_grad = a->out_grad + row * C + first;
+        const float *out_grad = out_grads + row * C + first;
 #pragma omp simd
         for (int64_t i = 0; i < columns; i++) {
             token[i] += out_grad[i];

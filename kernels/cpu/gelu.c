@@ -42,7 +42,9 @@ static void gelu_chunk(void *context, int chunk, int thread)
     const struct kernels_gelu *args = context;
     int64_t size = device_chunk_elements(args->count, ELEMENTS_PER_CHUNK, POOL_CHUNKS_MAX);
     int64_t first = chunk * size;
-    OP(gelu_range)(args->in + first, args->out + first, min_i64(size, args->count - first));
+    OP(gelu_range)
+    ((const float *)args->in + first, (float *)args->out + first,
+     min_i64(size, args->count - first));
 }
 
 void OP(cpu_gelu)(struct kernels_device *device, const struct kernels_gelu *args)
@@ -59,13 +61,13 @@ static void gelu_backward_chunk(void *context, int chunk, int thread)
     int64_t size = device_chunk_elements(args->count, ELEMENTS_PER_CHUNK, POOL_CHUNKS_MAX);
     int64_t first = chunk * size;
     int64_t count = min_i64(size, args->count - first);
-    float *grad = args->in_grad + first;
-    const float *out_grad = args->out_grad + first;
+    float *grad = (float *)args->in_grad + first;
+    const float *out_grad = (const float *)args->out_grad + first;
     if (grad != out_grad) {
         for (int64_t i = 0; i < count; i++)
             grad[i] = out_grad[i];
     }
-    OP(gelu_backward_range)(args->in + first, grad, count);
+    OP(gelu_backward_range)((const float *)args->in + first, grad, count);
 }
 
 void OP(cpu_gelu_backward)(struct kernels_device *device,

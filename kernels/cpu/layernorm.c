@@ -10,10 +10,10 @@ enum { ROWS_PER_CHUNK = 32 };
 static void forward_row(const struct kernels_layernorm *a, int64_t row)
 {
     int64_t C = a->width;
-    const float *restrict in = a->in + row * C;
+    const float *restrict in = (const float *)a->in + row * C;
     const float *restrict weight = a->weight;
     const float *restrict bias = a->bias;
-    float *restrict out = a->out + row * C;
+    float *restrict out = (float *)a->out + row * C;
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < C; i++)
@@ -53,10 +53,10 @@ static void backward_row(const struct kernels_layernorm_backward *a, int64_t row
                          float *restrict weight_sum, float *restrict bias_sum)
 {
     int64_t C = a->width;
-    const float *restrict in = a->in + row * C;
-    const float *restrict out_grad = a->out_grad + row * C;
+    const float *restrict in = (const float *)a->in + row * C;
+    const float *restrict out_grad = (const float *)a->out_grad + row * C;
     const float *restrict weight = a->weight;
-    float *restrict in_grad = a->in_grad + row * C;
+    float *restrict in_grad = (float *)a->in_grad + row * C;
     const float mean = a->mean[row];
     const float rstd = a->rstd[row];
     float sum_g = 0.0f;

@@ -66,10 +66,11 @@ static bool start_tile(const struct kernels_matmul *a, const struct tile *t)
 {
     if (a->bias == NULL && a->residual == NULL) return false;
     for (int64_t row = t->row; row < t->row + t->rows; row++) {
-        float *out = a->out + row * a->out_width + t->column;
-        const float *bias = a->bias == NULL ? NULL : a->bias + t->column;
+        float *out = (float *)a->out + row * a->out_width + t->column;
+        const float *bias = a->bias == NULL ? NULL : (const float *)a->bias + t->column;
         const float *residual =
-            a->residual == NULL ? NULL : a->residual + row * a->out_width + t->column;
+            a->residual == NULL ? NULL
+                                : (const float *)a->residual + row * a->out_width + t->column;
         if (bias != NULL && residual != NULL) {
 #pragma omp simd
             for (int64_t i = 0; i < t->columns; i++)
@@ -97,19 +98,19 @@ static void forward_chunk(void *context, int chunk, int thread)
                                   .rows = t.rows,
                                   .columns = t.columns,
                                   .inner = a->in_width,
-                                  .a = a->in + t.row * a->in_width,
+                                  .a = (const float *)a->in + t.row * a->in_width,
                                   .a_stride = a->in_width,
-                                  .b = a->weight + t.column * a->in_width,
+                                  .b = (const float *)a->weight + t.column * a->in_width,
                                   .b_stride = a->in_width,
                                   .factor = 1.0f,
                                   .keep = started ? 1.0f : 0.0f,
-                                  .out = a->out + t.row * a->out_width + t.column,
+                                  .out = (float *)a->out + t.row * a->out_width + t.column,
                                   .out_stride = a->out_width };
     OP(gemm_run)(&product);
     if (a->gelu == NULL) return;
     for (int64_t row = t.row; row < t.row + t.rows; row++) {
         int64_t at = row * a->out_width + t.column;
-        OP(gelu_range)(a->out + at, a->gelu + at, t.columns);
+        OP(gelu_range)((const float *)a->out + at, (float *)a->gelu + at, t.columns);
     }
 }
 
@@ -126,7 +127,7 @@ static void bias_backward(const struct kernels_matmul_backward *a, int64_t colum
                           int64_t columns)
 {
     int64_t stride = a->out_width;
-    const float *grad = a->out_grad + column;
+    const float *grad = (const float *)a->out_grad + column;
     float *restrict sums = a->bias_grad + column;
     memset(sums, 0, (size_t)columns * sizeof(float));
     int64_t row = 0;
@@ -153,9 +154,9 @@ static void weight_tile(const struct kernels_matmul_backward *a, const struct ti
                                   .rows = t->rows,
                                   .columns = t->columns,
                                   .inner = a->rows,
-                                  .a = a->out_grad + t->row,
+                                  .a = (const float *)a->out_grad + t->row,
                                   .a_stride = a->out_width,
-                                  .b = a->in + t->column,
+                                  .b = (const float *)a->in + t->column,
                                   .b_stride = a->in_width,
                                   .factor = 1.0f,
                                   .out = a->weight_grad + t->row * a->in_width + t->column,
@@ -169,18 +170,19 @@ static void in_tile(const struct kernels_matmul_backward *a, const struct tile *
     const struct gemm product = { .rows = t->rows,
                                   .columns = t->columns,
                                   .inner = a->out_width,
-                                  .a = a->out_grad + t->row * a->out_width,
+                                  .a = (const float *)a->out_grad + t->row * a->out_width,
                                   .a_stride = a->out_width,
-                                  .b = a->weight + t->column,
+                                  .b = (const float *)a->weight + t->column,
                                   .b_stride = a->in_width,
                                   .factor = 1.0f,
-                                  .out = a->in_grad + t->row * a->in_width + t->column,
+                                  .out = (float *)a->in_grad + t->row * a->in_width + t->column,
                                   .out_stride = a->in_width };
     OP(gemm_run)(&product);
     if (a->gelu_input == NULL) return;
     for (int64_t row = t->row; row < t->row + t->rows; row++) {
         int64_t at = row * a->in_width + t->column;
-        OP(gelu_backward_range)(a->gelu_input + at, a->in_grad + at, t->columns);
+        OP(gelu_backward_range)
+        ((const float *)a->gelu_input + at, (float *)a->in_grad + at, t->columns);
     }
 }
 

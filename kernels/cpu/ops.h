@@ -38,7 +38,10 @@ void OP(cpu_gelu_backward)(struct kernels_device *device,
                            const struct kernels_gelu_backward *args);
 void OP(cpu_cross_entropy)(struct kernels_device *device,
                            const struct kernels_cross_entropy *args);
-void OP(cpu_add)(struct kernels_device *device, float *to, const float *from, int64_t count);
+void OP(cpu_add)(struct kernels_device *device, kernels_real *to, const kernels_real *from,
+                 int64_t count);
+void OP(cpu_round)(struct kernels_device *device, kernels_real *to, const float *from,
+                   int64_t count);
 void OP(cpu_scale)(struct kernels_device *device, float *values, float factor, int64_t count);
 double OP(cpu_sum_squares)(struct kernels_device *device, const float *values, int64_t count);
 void OP(cpu_adamw)(struct kernels_device *device, const struct kernels_adamw *args);

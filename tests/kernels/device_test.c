@@ -43,6 +43,9 @@ static void options_out_of_range_are_refused(void **state)
     o.heads = 3;
     assert_refused(o, "no multiple");
     o = good;
+    o.type = KERNELS_BF16;
+    assert_refused(o, "fp32 alone");
+    o = good;
     o.context = INT32_MAX;
     assert_refused(o, "too large");
     o = good;

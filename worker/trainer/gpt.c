@@ -29,18 +29,20 @@ enum { WTE = 0, WPE = 1, LAYERS_FROM = 2 };
 
 #define INIT_DEVIATION 0.02f
 
+enum { PIECE_ALIGNMENT = 64 }; /* bytes of a cache line: activations start on one */
+
 /* What a layer's forward pass leaves for its backward pass; N rows each. */
 struct layer_acts {
-    float *in;     /* [N,C] the residual stream that the layer got: owned by whoever made it */
-    float *ln1;    /* [N,C] */
-    float *qkv;    /* [N,3C] */
-    float *attn;   /* [N,C] */
-    float *mid;    /* [N,C] the residual stream after attention */
-    float *ln2;    /* [N,C] */
-    float *fc;     /* [N,4C] */
-    float *gelu;   /* [N,4C] */
-    float *out;    /* [N,C] the residual stream after the layer */
-    float *logsum; /* [B,H,T] */
+    kernels_real *in;     /* [N,C] the residual stream that it got: owned by whoever made it */
+    kernels_real *ln1;    /* [N,C] */
+    kernels_real *qkv;    /* [N,3C] */
+    kernels_real *attn;   /* [N,C] */
+    kernels_real *mid;    /* [N,C] the residual stream after attention */
+    kernels_real *ln2;    /* [N,C] */
+    kernels_real *fc;     /* [N,4C] */
+    kernels_real *gelu;   /* [N,4C] */
+    kernels_real *out;    /* [N,C] the residual stream after the layer */
+    float *logsum;        /* [B,H,T] */
     float *mean1, *rstd1; /* [N] */
     float *mean2, *rstd2; /* [N] */
 };
@@ -56,20 +58,22 @@ struct gpt {
     int64_t param_count;
     bool forward_done;
 
-    float *params, *grads; /* [param_count] each */
-    float *acts;           /* all activations and their gradients, one block */
+    enum kernels_type type; /* of kernels_real */
+    float *params, *grads;  /* [param_count] each */
+    kernels_real *weights; /* [param_count], what products use: params, or their rounded copy */
+    void *acts;            /* all activations and their gradients, one block */
     int32_t *tokens;       /* [N] on the device, and targets behind it */
     int32_t *targets;
     float *host_losses; /* [N] in host memory */
     struct layer_acts *layers;
-    float *embedded;    /* [N,C] */
-    float *final;       /* [N,C] after the final norm */
-    float *mean, *rstd; /* [N] of the final norm */
-    float *logits;      /* [N,V]; their gradient after the forward pass */
-    float *losses;      /* [N] */
-    float *stream_grad; /* [N,C] gradient of the residual stream */
-    float *branch_grad; /* [N,C] gradient of a norm's or attention's output */
-    float *wide_grad;   /* [N,4C] gradient of qkv or of the MLP's inner values */
+    kernels_real *embedded;    /* [N,C] */
+    kernels_real *final;       /* [N,C] after the final norm */
+    float *mean, *rstd;        /* [N] of the final norm */
+    kernels_real *logits;      /* [N,V]; their gradient after the forward pass */
+    float *losses;             /* [N] */
+    kernels_real *stream_grad; /* [N,C] gradient of the residual stream */
+    kernels_real *branch_grad; /* [N,C] gradient of a norm's or attention's output */
+    kernels_real *wide_grad;   /* [N,4C] gradient of qkv or of the MLP's inner values */
 };
 
 static enum err check_range(const char *name, int value, int max, struct error *error)
@@ -180,16 +184,26 @@ static enum err plan_tensors(struct gpt *gpt, struct error *error)
 
 /* Hands out pieces of one block. With a NULL base it only measures. */
 struct planner {
-    float *base;
-    int64_t count;
+    char *base;
+    int64_t bytes;
+    int64_t real_bytes; /* of one kernels_real */
 };
 
-static float *take(struct planner *planner, int64_t count)
+static void *take_bytes(struct planner *planner, int64_t bytes)
 {
-    float *piece = planner->base == NULL ? NULL : planner->base + planner->count;
-    const int64_t line = 16; /* floats of a cache line: pieces start on one */
-    planner->count += div_ceil(count, line) * line;
+    void *piece = planner->base == NULL ? NULL : planner->base + planner->bytes;
+    planner->bytes += div_ceil(bytes, PIECE_ALIGNMENT) * PIECE_ALIGNMENT;
     return piece;
+}
+
+static kernels_real *take(struct planner *planner, int64_t count)
+{
+    return take_bytes(planner, count * planner->real_bytes);
+}
+
+static float *take_floats(struct planner *planner, int64_t count)
+{
+    return take_bytes(planner, count * (int64_t)sizeof(float));
 }
 
 static void plan_layer(const struct gpt *gpt, struct planner *p, struct layer_acts *layer)
@@ -204,16 +218,17 @@ static void plan_layer(const struct gpt *gpt, struct planner *p, struct layer_ac
     layer->fc = take(p, 4 * N * C);
     layer->gelu = take(p, 4 * N * C);
     layer->out = take(p, N * C);
-    layer->logsum = take(p, N * gpt->config.heads);
-    layer->mean1 = take(p, N);
-    layer->rstd1 = take(p, N);
-    layer->mean2 = take(p, N);
-    layer->rstd2 = take(p, N);
+    layer->logsum = take_floats(p, N * gpt->config.heads);
+    layer->mean1 = take_floats(p, N);
+    layer->rstd1 = take_floats(p, N);
+    layer->mean2 = take_floats(p, N);
+    layer->rstd2 = take_floats(p, N);
 }
 
-static int64_t plan_acts(struct gpt *gpt, float *base)
+/* Bytes of all activations. */
+static int64_t plan_acts(struct gpt *gpt, void *base)
 {
-    struct planner p = { .base = base };
+    struct planner p = { .base = base, .real_bytes = (int64_t)kernels_real_bytes(gpt->type) };
     int64_t N = gpt->rows;
     int64_t C = gpt->config.width;
     gpt->embedded = take(&p, N * C);
@@ -222,14 +237,14 @@ static int64_t plan_acts(struct gpt *gpt, float *base)
         plan_layer(gpt, &p, &gpt->layers[layer]);
     }
     gpt->final = take(&p, N * C);
-    gpt->mean = take(&p, N);
-    gpt->rstd = take(&p, N);
+    gpt->mean = take_floats(&p, N);
+    gpt->rstd = take_floats(&p, N);
     gpt->logits = take(&p, N * gpt->config.vocab_count);
-    gpt->losses = take(&p, N);
+    gpt->losses = take_floats(&p, N);
     gpt->stream_grad = take(&p, N * C);
     gpt->branch_grad = take(&p, N * C);
     gpt->wide_grad = take(&p, 4 * N * C);
-    return p.count;
+    return p.bytes;
 }
 
 static enum err alloc_floats(struct gpt *gpt, int64_t count, float **out, struct error *error)
@@ -241,6 +256,15 @@ static enum err alloc_floats(struct gpt *gpt, int64_t count, float **out, struct
     return rc;
 }
 
+/* fp32 products use the parameters themselves. */
+static enum err alloc_weights(struct gpt *gpt, struct error *error)
+{
+    gpt->weights = gpt->params;
+    if (gpt->type == KERNELS_FP32) return ERR_OK;
+    size_t bytes = (size_t)gpt->param_count * kernels_real_bytes(gpt->type);
+    return gpt->kernels->alloc(gpt->device, bytes, &gpt->weights, error);
+}
+
 static enum err plan_memory(struct gpt *gpt, struct error *error)
 {
     enum err rc = ERR_OK;
@@ -250,7 +274,10 @@ static enum err plan_memory(struct gpt *gpt, struct error *error)
         return error_set(error, ERR_NO_MEMORY, "no memory for a model's bookkeeping");
     if ((rc = alloc_floats(gpt, gpt->param_count, &gpt->params, error)) != ERR_OK) return rc;
     if ((rc = alloc_floats(gpt, gpt->param_count, &gpt->grads, error)) != ERR_OK) return rc;
-    if ((rc = alloc_floats(gpt, plan_acts(gpt, NULL), &gpt->acts, error)) != ERR_OK) return rc;
+    if ((rc = alloc_weights(gpt, error)) != ERR_OK) return rc;
+    size_t act_bytes = (size_t)plan_acts(gpt, NULL);
+    if ((rc = gpt->kernels->alloc(gpt->device, act_bytes, &gpt->acts, error)) != ERR_OK)
+        return rc;
     (void)plan_acts(gpt, gpt->acts);
     void *memory = NULL;
     rc = gpt->kernels->alloc(gpt->device, 2 * (size_t)gpt->rows * sizeof(int32_t), &memory,
@@ -261,10 +288,13 @@ static enum err plan_memory(struct gpt *gpt, struct error *error)
     return ERR_OK;
 }
 
-static enum err open_device(struct gpt *gpt, int threads, struct error *error)
+static enum err open_device(struct gpt *gpt, const struct gpt_options *from,
+                            struct error *error)
 {
     const struct kernels_options options = {
-        .threads = threads,
+        .threads = from->threads,
+        .type = from->type,
+        .timeout_ns = from->timeout_ns,
         .batch_rows = gpt->batch_rows,
         .context = gpt->config.context,
         .width = gpt->config.width,
@@ -290,8 +320,9 @@ enum err gpt_create(const struct gpt_options *options, struct gpt **out, struct 
     gpt->batch_rows = options->batch_rows;
     gpt->rows = (int64_t)options->batch_rows * options->config.context;
     gpt->kernels = options->kernels;
+    gpt->type = options->type;
     if ((rc = plan_tensors(gpt, error)) != ERR_OK) goto out;
-    if ((rc = open_device(gpt, options->threads, error)) != ERR_OK) goto out;
+    if ((rc = open_device(gpt, options, error)) != ERR_OK) goto out;
     if ((rc = plan_memory(gpt, error)) != ERR_OK) goto out;
     *out = gpt;
     return ERR_OK;
@@ -307,6 +338,7 @@ void gpt_destroy(struct gpt *gpt)
     if (gpt->device != NULL) {
         gpt->kernels->release(gpt->device, gpt->tokens);
         gpt->kernels->release(gpt->device, gpt->acts);
+        if (gpt->type != KERNELS_FP32) gpt->kernels->release(gpt->device, gpt->weights);
         gpt->kernels->release(gpt->device, gpt->grads);
         gpt->kernels->release(gpt->device, gpt->params);
         gpt->kernels->close(gpt->device);
@@ -349,6 +381,7 @@ enum err gpt_init(struct gpt *gpt, uint64_t seed, struct error *error)
     for (int i = 0; i < gpt->tensor_count; i++)
         init_tensor(&gpt->config, &gpt->tensors[i], &rng, values + gpt->tensors[i].offset);
     gpt->kernels->upload(gpt->device, gpt->params, values, bytes);
+    gpt_params_changed(gpt);
     enum err rc = gpt->kernels->sync(gpt->device, error);
     free(values);
     return rc;
@@ -360,15 +393,24 @@ static const struct gpt_tensor *layer_tensor(const struct gpt *gpt, int layer,
     return &gpt->tensors[LAYERS_FROM + layer * LAYER_TENSORS + (int)which];
 }
 
-/* A layer's tensor in the parameters or gradients. */
-static float *layer_at(const struct gpt *gpt, float *flat, int layer, enum layer_tensor which)
+static const struct gpt_tensor *final_norm(const struct gpt *gpt)
 {
-    return flat + layer_tensor(gpt, layer, which)->offset;
+    return &gpt->tensors[gpt->tensor_count - 2];
 }
 
-static float *final_norm_at(const struct gpt *gpt, float *flat)
+static const kernels_real *weight_at(const struct gpt *gpt, int64_t offset)
 {
-    return flat + gpt->tensors[gpt->tensor_count - 2].offset;
+    return (const char *)gpt->weights + (size_t)offset * kernels_real_bytes(gpt->type);
+}
+
+static const kernels_real *weight_of(const struct gpt *gpt, const struct gpt_tensor *tensor)
+{
+    return weight_at(gpt, tensor->offset);
+}
+
+static float *grad_of(const struct gpt *gpt, const struct gpt_tensor *tensor)
+{
+    return gpt->grads + tensor->offset;
 }
 
 /* The product with a layer's weight and the bias behind it; fills in what the tensor says. */
@@ -379,23 +421,26 @@ static void linear(const struct gpt *gpt, int layer, enum layer_tensor weight,
     args.rows = gpt->rows;
     args.in_width = tensor->shape[1];
     args.out_width = tensor->shape[0];
-    args.weight = gpt->params + tensor->offset;
-    args.bias = args.weight + tensor->count;
+    args.weight = weight_of(gpt, tensor);
+    args.bias = weight_at(gpt, tensor->offset + tensor->count);
     gpt->kernels->matmul(gpt->device, &args);
 }
 
-static void norm_forward(const struct gpt *gpt, const float *in, const float *weight,
-                         float *out, float *mean, float *rstd)
+/* The bias lies behind the weight. */
+static void norm_forward(const struct gpt *gpt, const kernels_real *in,
+                         const struct gpt_tensor *weight, kernels_real *out, float *mean,
+                         float *rstd)
 {
     int64_t C = gpt->config.width;
-    gpt->kernels->layernorm(gpt->device, &(struct kernels_layernorm){ .rows = gpt->rows,
-                                                                      .width = C,
-                                                                      .in = in,
-                                                                      .weight = weight,
-                                                                      .bias = weight + C,
-                                                                      .out = out,
-                                                                      .mean = mean,
-                                                                      .rstd = rstd });
+    gpt->kernels->layernorm(
+        gpt->device, &(struct kernels_layernorm){ .rows = gpt->rows,
+                                                  .width = C,
+                                                  .in = in,
+                                                  .weight = weight_of(gpt, weight),
+                                                  .bias = weight_at(gpt, weight->offset + C),
+                                                  .out = out,
+                                                  .mean = mean,
+                                                  .rstd = rstd });
 }
 
 static void attention_forward(const struct gpt *gpt, int layer)
@@ -408,8 +453,8 @@ static void attention_forward(const struct gpt *gpt, int layer)
                                                  .qkv = acts->qkv,
                                                  .out = acts->attn,
                                                  .logsum = acts->logsum };
-    norm_forward(gpt, acts->in, layer_at(gpt, gpt->params, layer, LN1_WEIGHT), acts->ln1,
-                 acts->mean1, acts->rstd1);
+    norm_forward(gpt, acts->in, layer_tensor(gpt, layer, LN1_WEIGHT), acts->ln1, acts->mean1,
+                 acts->rstd1);
     linear(gpt, layer, QKV_WEIGHT,
            (struct kernels_matmul){ .in = acts->ln1, .out = acts->qkv });
     gpt->kernels->attention(gpt->device, &attention);
@@ -420,8 +465,8 @@ static void attention_forward(const struct gpt *gpt, int layer)
 static void mlp_forward(const struct gpt *gpt, int layer)
 {
     const struct layer_acts *acts = &gpt->layers[layer];
-    norm_forward(gpt, acts->mid, layer_at(gpt, gpt->params, layer, LN2_WEIGHT), acts->ln2,
-                 acts->mean2, acts->rstd2);
+    norm_forward(gpt, acts->mid, layer_tensor(gpt, layer, LN2_WEIGHT), acts->ln2, acts->mean2,
+                 acts->rstd2);
     linear(gpt, layer, FC_WEIGHT,
            (struct kernels_matmul){ .in = acts->ln2, .out = acts->fc, .gelu = acts->gelu });
     linear(
@@ -438,8 +483,8 @@ static void embedding_forward(const struct gpt *gpt)
                                      .width = gpt->config.width,
                                      .vocab_count = gpt->config.vocab_count,
                                      .tokens = gpt->tokens,
-                                     .token_weight = gpt->params + gpt->tensors[WTE].offset,
-                                     .position_weight = gpt->params + gpt->tensors[WPE].offset,
+                                     .token_weight = weight_of(gpt, &gpt->tensors[WTE]),
+                                     .position_weight = weight_of(gpt, &gpt->tensors[WPE]),
                                      .out = gpt->embedded });
 }
 
@@ -447,15 +492,15 @@ static void embedding_forward(const struct gpt *gpt)
 static void head_forward(const struct gpt *gpt)
 {
     const struct gpt_config *c = &gpt->config;
-    norm_forward(gpt, gpt->layers[c->layers - 1].out, final_norm_at(gpt, gpt->params),
-                 gpt->final, gpt->mean, gpt->rstd);
-    gpt->kernels->matmul(
-        gpt->device, &(struct kernels_matmul){ .rows = gpt->rows,
-                                               .in_width = c->width,
-                                               .out_width = c->vocab_count,
-                                               .in = gpt->final,
-                                               .weight = gpt->params + gpt->tensors[WTE].offset,
-                                               .out = gpt->logits });
+    norm_forward(gpt, gpt->layers[c->layers - 1].out, final_norm(gpt), gpt->final, gpt->mean,
+                 gpt->rstd);
+    gpt->kernels->matmul(gpt->device,
+                         &(struct kernels_matmul){ .rows = gpt->rows,
+                                                   .in_width = c->width,
+                                                   .out_width = c->vocab_count,
+                                                   .in = gpt->final,
+                                                   .weight = weight_of(gpt, &gpt->tensors[WTE]),
+                                                   .out = gpt->logits });
     gpt->kernels->cross_entropy(
         gpt->device, &(struct kernels_cross_entropy){ .rows = gpt->rows,
                                                       .vocab_count = c->vocab_count,
@@ -504,39 +549,40 @@ enum err gpt_forward(struct gpt *gpt, const int32_t *tokens, const int32_t *targ
 
 /* Gradient of a norm: from branch_grad into stream_grad, which it joins or, for the final norm,
  * starts. */
-static void norm_backward(const struct gpt *gpt, const float *in, const float *weight,
-                          const float *mean, const float *rstd, bool add, float *weight_grad)
+static void norm_backward(const struct gpt *gpt, const kernels_real *in,
+                          const struct gpt_tensor *weight, const float *mean, const float *rstd,
+                          bool add)
 {
     int64_t C = gpt->config.width;
-    gpt->kernels->layernorm_backward(
-        gpt->device, &(struct kernels_layernorm_backward){ .rows = gpt->rows,
-                                                           .width = C,
-                                                           .in = in,
-                                                           .weight = weight,
-                                                           .mean = mean,
-                                                           .rstd = rstd,
-                                                           .out_grad = gpt->branch_grad,
-                                                           .add = add,
-                                                           .in_grad = gpt->stream_grad,
-                                                           .weight_grad = weight_grad,
-                                                           .bias_grad = weight_grad + C });
+    gpt->kernels->layernorm_backward(gpt->device, &(struct kernels_layernorm_backward){
+                                                      .rows = gpt->rows,
+                                                      .width = C,
+                                                      .in = in,
+                                                      .weight = weight_of(gpt, weight),
+                                                      .mean = mean,
+                                                      .rstd = rstd,
+                                                      .out_grad = gpt->branch_grad,
+                                                      .add = add,
+                                                      .in_grad = gpt->stream_grad,
+                                                      .weight_grad = grad_of(gpt, weight),
+                                                      .bias_grad = grad_of(gpt, weight) + C });
 }
 
 static void head_backward(const struct gpt *gpt)
 {
     const struct gpt_config *c = &gpt->config;
-    gpt->kernels->matmul_backward(gpt->device,
-                                  &(struct kernels_matmul_backward){
-                                      .rows = gpt->rows,
-                                      .in_width = c->width,
-                                      .out_width = c->vocab_count,
-                                      .in = gpt->final,
-                                      .weight = gpt->params + gpt->tensors[WTE].offset,
-                                      .out_grad = gpt->logits,
-                                      .in_grad = gpt->branch_grad,
-                                      .weight_grad = gpt->grads + gpt->tensors[WTE].offset });
-    norm_backward(gpt, gpt->layers[c->layers - 1].out, final_norm_at(gpt, gpt->params),
-                  gpt->mean, gpt->rstd, false, final_norm_at(gpt, gpt->grads));
+    gpt->kernels->matmul_backward(
+        gpt->device,
+        &(struct kernels_matmul_backward){ .rows = gpt->rows,
+                                           .in_width = c->width,
+                                           .out_width = c->vocab_count,
+                                           .in = gpt->final,
+                                           .weight = weight_of(gpt, &gpt->tensors[WTE]),
+                                           .out_grad = gpt->logits,
+                                           .in_grad = gpt->branch_grad,
+                                           .weight_grad = grad_of(gpt, &gpt->tensors[WTE]) });
+    norm_backward(gpt, gpt->layers[c->layers - 1].out, final_norm(gpt), gpt->mean, gpt->rstd,
+                  false);
 }
 
 /* The gradients of `linear`; fills in what the tensor says. */
@@ -547,8 +593,8 @@ static void linear_backward(const struct gpt *gpt, int layer, enum layer_tensor 
     args.rows = gpt->rows;
     args.in_width = tensor->shape[1];
     args.out_width = tensor->shape[0];
-    args.weight = gpt->params + tensor->offset;
-    args.weight_grad = gpt->grads + tensor->offset;
+    args.weight = weight_of(gpt, tensor);
+    args.weight_grad = grad_of(gpt, tensor);
     args.bias_grad = args.weight_grad + tensor->count;
     gpt->kernels->matmul_backward(gpt->device, &args);
 }
@@ -565,8 +611,8 @@ static void mlp_backward(const struct gpt *gpt, int layer)
                     (struct kernels_matmul_backward){ .in = acts->ln2,
                                                       .out_grad = gpt->wide_grad,
                                                       .in_grad = gpt->branch_grad });
-    norm_backward(gpt, acts->mid, layer_at(gpt, gpt->params, layer, LN2_WEIGHT), acts->mean2,
-                  acts->rstd2, true, layer_at(gpt, gpt->grads, layer, LN2_WEIGHT));
+    norm_backward(gpt, acts->mid, layer_tensor(gpt, layer, LN2_WEIGHT), acts->mean2,
+                  acts->rstd2, true);
 }
 
 static void attention_backward(const struct gpt *gpt, int layer)
@@ -590,8 +636,8 @@ static void attention_backward(const struct gpt *gpt, int layer)
                     (struct kernels_matmul_backward){ .in = acts->ln1,
                                                       .out_grad = gpt->wide_grad,
                                                       .in_grad = gpt->branch_grad });
-    norm_backward(gpt, acts->in, layer_at(gpt, gpt->params, layer, LN1_WEIGHT), acts->mean1,
-                  acts->rstd1, true, layer_at(gpt, gpt->grads, layer, LN1_WEIGHT));
+    norm_backward(gpt, acts->in, layer_tensor(gpt, layer, LN1_WEIGHT), acts->mean1, acts->rstd1,
+                  true);
 }
 
 static void embedding_backward(const struct gpt *gpt)
@@ -604,8 +650,8 @@ static void embedding_backward(const struct gpt *gpt)
                          .vocab_count = gpt->config.vocab_count,
                          .tokens = gpt->tokens,
                          .out_grad = gpt->stream_grad,
-                         .token_weight_grad = gpt->grads + gpt->tensors[WTE].offset,
-                         .position_weight_grad = gpt->grads + gpt->tensors[WPE].offset });
+                         .token_weight_grad = grad_of(gpt, &gpt->tensors[WTE]),
+                         .position_weight_grad = grad_of(gpt, &gpt->tensors[WPE]) });
 }
 
 /* First parameter of a layer; of the embeddings for -1; the end for layers. */
@@ -665,6 +711,18 @@ float *gpt_params(struct gpt *gpt)
 float *gpt_grads(struct gpt *gpt)
 {
     return gpt->grads;
+}
+
+kernels_real *gpt_weight_copy(struct gpt *gpt, int64_t offset)
+{
+    if (gpt->type == KERNELS_FP32) return NULL;
+    return (char *)gpt->weights + (size_t)offset * kernels_real_bytes(gpt->type);
+}
+
+void gpt_params_changed(struct gpt *gpt)
+{
+    if (gpt->type != KERNELS_FP32)
+        gpt->kernels->round(gpt->device, gpt->weights, gpt->params, gpt->param_count);
 }
 
 const struct kernels *gpt_kernels(const struct gpt *gpt)

@@ -2,6 +2,9 @@
  * gpt.h - a GPT-2-style decoder (pre-norm, causal attention, GELU MLP, tied head) over a table
  * of kernels.
  *
+ * Parameters, gradients and moments are fp32 in every type; a type below fp32 rounds a copy of
+ * the parameters for its products.
+ *
  * Promises: all memory is planned and allocated in gpt_create; nothing is allocated later.
  * Parameters are one flat float array, gradients another of the same layout, so that gradients
  * can be all-reduced in place and optimizer moments can mirror them. The same seed, tokens and
@@ -45,6 +48,8 @@ struct gpt_options {
     struct gpt_config config;
     int batch_rows; /* sequences of `context` tokens that this member handles in a step */
     int threads;
+    enum kernels_type type;        /* of weights and activations */
+    int64_t timeout_ns;            /* longest wait for the device; 0: no limit */
     const struct kernels *kernels; /* static storage */
 };
 
@@ -116,6 +121,13 @@ const struct gpt_tensor *gpt_tensor_at(const struct gpt *gpt, int index);
  * memory: read and write it freely between steps). Valid until gpt_destroy. */
 float *gpt_params(struct gpt *gpt);
 float *gpt_grads(struct gpt *gpt);
+
+/* The rounded copy of the parameters from `offset` on, which products use in place of them and
+ * which whoever updates parameters updates too; NULL for fp32, which needs none. */
+kernels_real *gpt_weight_copy(struct gpt *gpt, int64_t offset);
+
+/* Makes that copy anew; call it after an upload to gpt_params. No-op for fp32. */
+void gpt_params_changed(struct gpt *gpt);
 
 /* What the model runs on, for download, upload and describe. Valid until gpt_destroy. */
 const struct kernels *gpt_kernels(const struct gpt *gpt);

@@ -97,6 +97,7 @@ static void update(const struct optim *optim, double lr, double grad_scale)
         args.count = run_of_tensors(gpt, i, &end);
         args.grad = gpt_grads(gpt) + tensor->offset;
         args.param = gpt_params(gpt) + tensor->offset;
+        args.weight = gpt_weight_copy(gpt, tensor->offset);
         args.moment1 = optim->moment1 + tensor->offset;
         args.moment2 = optim->moment2 + tensor->offset;
         args.decay = tensor->decay ? (float)(lr * c->weight_decay) : 0.0f;

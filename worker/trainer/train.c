@@ -469,6 +469,7 @@ static enum exit_code resume(struct train *train, struct error *error)
                   job->resume, train->state.step, job->resume_step);
         return EXIT_CHECKPOINT;
     }
+    gpt_params_changed(train->gpt);
     optim_set_step_count(train->optim, (int64_t)train->state.step);
     set_checkpoint_path(train, job->resume);
     adopt_options(train);
