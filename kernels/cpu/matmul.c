@@ -1,11 +1,10 @@
 /*
- * Matrix products by OpenBLAS, one thread each: our own pool splits a product into tiles whose
+ * Matrix products, one thread each (gemm_openblas.c): our own pool splits a product into tiles whose
  * size does not depend on the number of threads, so neither do the results. A tile gets its
  * bias and residual before and its GELU after the product, while it is in the cache.
  */
 #include "kernels/cpu/ops.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -18,19 +17,6 @@ enum {
     PEAK_SIZE = 512,      /* matrices of the peak measurement: three of them fit a cache */
     PEAK_ROUNDS = 50
 };
-
-void OP(gemm_prepare)(void)
-{
-    openblas_set_num_threads(1);
-}
-
-void OP(gemm_run)(const struct gemm *g)
-{
-    cblas_sgemm(CblasRowMajor, g->a_transposed ? CblasTrans : CblasNoTrans,
-                g->b_transposed ? CblasTrans : CblasNoTrans, (blasint)g->rows,
-                (blasint)g->columns, (blasint)g->inner, g->factor, g->a, (blasint)g->a_stride,
-                g->b, (blasint)g->b_stride, g->keep, g->out, (blasint)g->out_stride);
-}
 
 /* A grid of tiles over a matrix, numbered row after row. */
 struct tiles {

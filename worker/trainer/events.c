@@ -2,7 +2,7 @@
 
 #include "proto/base/log.h"
 #include "proto/base/text.h"
-#include "proto/trainer.pb-c.h"
+#include "worker/trainer/events_protobuf.h"
 #include "worker/trainer/json.h"
 
 #include <errno.h>
@@ -18,13 +18,19 @@
 #include <unistd.h>
 
 /* A message of ours is below MESSAGE_BYTES: its longest part is a path. */
-enum { OUTBOX_BYTES = 1 << 16, MESSAGE_BYTES = 4 * PATH_MAX, PATIENCE_MS = 3000 };
+enum {
+    OUTBOX_BYTES = 1 << 16,
+    MESSAGE_BYTES = 4 * PATH_MAX,
+    LENGTH_BYTES = 4,
+    PATIENCE_MS = 3000
+};
 
 enum outlet { OUTLET_PROTOBUF, OUTLET_JSON, OUTLET_PEOPLE };
 
 struct events {
     enum outlet outlet;
-    int fd; /* -1: nobody listens any more */
+    const struct events_encoder *encoder; /* of OUTLET_PROTOBUF */
+    int fd;                               /* -1: nobody listens any more */
     bool drops_logged;
     size_t outbox_bytes; /* waiting in outbox */
     char outbox[OUTBOX_BYTES];
@@ -139,7 +145,12 @@ enum err events_open(const struct events_options *options, struct events **out,
     events->outlet = protobuf.len > 0 ? OUTLET_PROTOBUF
                      : json.len > 0   ? OUTLET_JSON
                                       : OUTLET_PEOPLE;
-    if (events->outlet == OUTLET_PEOPLE)
+    events->encoder = events_protobuf();
+    if (events->outlet == OUTLET_PROTOBUF && events->encoder == NULL)
+        rc = error_set(error, ERR_UNSUPPORTED,
+                       "this build knows no protobuf: use PENSTOCK_EVENTS in place of "
+                       "PENSTOCK_FD");
+    else if (events->outlet == OUTLET_PEOPLE)
         events->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3); /* -1: no stdout, no lines */
     else
         rc = open_outlet(protobuf.len > 0 ? protobuf.data : json.data, &events->fd, error);
@@ -163,19 +174,17 @@ void events_close(struct events *events)
 
 /* ---- messages ---- */
 
-static void post_protobuf(struct events *events, const Penstock__Trainer__Event *event,
-                          bool important)
+/* A message of an encoder at `message` + LENGTH_BYTES; gets its length before it. */
+static void post_message(struct events *events, uint8_t *message, size_t bytes, bool important)
 {
-    uint8_t message[MESSAGE_BYTES];
-    size_t bytes = penstock__trainer__event__get_packed_size(event);
-    if (bytes > sizeof(message) - 4) {
-        log_line(LOG_LEVEL_ERROR, "an event of %zu bytes was not sent", bytes);
+    if (bytes == 0) {
+        log_line(LOG_LEVEL_ERROR, "an event longer than %d bytes was not sent",
+                 MESSAGE_BYTES - LENGTH_BYTES);
         return;
     }
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < LENGTH_BYTES; i++)
         message[i] = (uint8_t)(bytes >> (8 * i));
-    penstock__trainer__event__pack(event, message + 4);
-    post(events, message, bytes + 4, important);
+    post(events, message, bytes + LENGTH_BYTES, important);
 }
 
 static void post_line(struct events *events, struct writer *writer, bool important)
@@ -206,29 +215,15 @@ static void write_field(struct writer *writer, const char *key, double value)
     write_number(writer, value);
 }
 
-/* protobuf-c's strings are not const; nothing writes to them while packing. */
-static char *borrowed(const char *text)
-{
-    return (char *)(uintptr_t)text;
-}
-
 void events_ready(struct events *events, const struct events_ready *ready)
 {
     char line[MESSAGE_BYTES];
     struct writer writer = writer_of(line, sizeof(line));
     if (events->outlet == OUTLET_PROTOBUF) {
-        Penstock__Trainer__Ready body;
-        Penstock__Trainer__Event event;
-        penstock__trainer__ready__init(&body);
-        penstock__trainer__event__init(&event);
-        body.step = ready->step;
-        body.flops_per_token = ready->flops_per_token;
-        body.parameters = ready->parameters;
-        body.backend = borrowed(ready->backend);
-        body.detail = borrowed(ready->detail);
-        event.body_case = PENSTOCK__TRAINER__EVENT__BODY_READY;
-        event.ready = &body;
-        post_protobuf(events, &event, true);
+        uint8_t message[MESSAGE_BYTES];
+        size_t bytes =
+            events->encoder->ready(ready, message + LENGTH_BYTES, MESSAGE_BYTES - LENGTH_BYTES);
+        post_message(events, message, bytes, true);
         return;
     }
     if (events->outlet == OUTLET_JSON) {
@@ -244,28 +239,6 @@ void events_ready(struct events *events, const struct events_ready *ready)
                       ready->step, ready->parameters, ready->backend, ready->detail);
     }
     post_line(events, &writer, true);
-}
-
-static void progress_protobuf(struct events *events, const struct events_progress *p,
-                              bool must_arrive)
-{
-    Penstock__Trainer__Progress body;
-    Penstock__Trainer__Event event;
-    penstock__trainer__progress__init(&body);
-    penstock__trainer__event__init(&event);
-    body.step = p->step;
-    body.tokens = p->tokens;
-    body.has_loss = p->has_loss;
-    body.loss = p->has_loss ? p->loss : 0;
-    body.has_val_loss = p->has_val_loss;
-    body.val_loss = p->has_val_loss ? p->val_loss : 0;
-    body.grad_norm = p->grad_norm;
-    body.learning_rate = p->learning_rate;
-    body.busy_ns = p->busy_ns;
-    body.wait_ns = p->wait_ns;
-    event.body_case = PENSTOCK__TRAINER__EVENT__BODY_PROGRESS;
-    event.progress = &body;
-    post_protobuf(events, &event, must_arrive);
 }
 
 static void write_progress_json(struct writer *writer, const struct events_progress *p)
@@ -295,7 +268,10 @@ void events_progress(struct events *events, const struct events_progress *progre
     char line[1024];
     struct writer writer = writer_of(line, sizeof(line));
     if (events->outlet == OUTLET_PROTOBUF) {
-        progress_protobuf(events, progress, must_arrive);
+        uint8_t message[MESSAGE_BYTES];
+        size_t bytes = events->encoder->progress(progress, message + LENGTH_BYTES,
+                                                 MESSAGE_BYTES - LENGTH_BYTES);
+        post_message(events, message, bytes, must_arrive);
         return;
     }
     if (events->outlet == OUTLET_JSON)
@@ -310,19 +286,10 @@ void events_gate(struct events *events, const struct events_gate *gate)
     char line[MESSAGE_BYTES];
     struct writer writer = writer_of(line, sizeof(line));
     if (events->outlet == OUTLET_PROTOBUF) {
-        Penstock__Trainer__Gate body;
-        Penstock__Trainer__Event event;
-        penstock__trainer__gate__init(&body);
-        penstock__trainer__event__init(&event);
-        body.gate = borrowed(gate->name);
-        body.step = gate->step;
-        body.tokens = gate->tokens;
-        body.has_val_loss = true;
-        body.val_loss = gate->val_loss;
-        body.checkpoint = borrowed(gate->checkpoint);
-        event.body_case = PENSTOCK__TRAINER__EVENT__BODY_GATE;
-        event.gate = &body;
-        post_protobuf(events, &event, true);
+        uint8_t message[MESSAGE_BYTES];
+        size_t bytes =
+            events->encoder->gate(gate, message + LENGTH_BYTES, MESSAGE_BYTES - LENGTH_BYTES);
+        post_message(events, message, bytes, true);
         return;
     }
     if (events->outlet == OUTLET_JSON) {
@@ -346,16 +313,11 @@ void events_checkpoint(struct events *events, uint64_t step, uint64_t tokens, co
     char line[MESSAGE_BYTES];
     struct writer writer = writer_of(line, sizeof(line));
     if (events->outlet == OUTLET_PROTOBUF) {
-        Penstock__Trainer__Checkpoint body;
-        Penstock__Trainer__Event event;
-        penstock__trainer__checkpoint__init(&body);
-        penstock__trainer__event__init(&event);
-        body.step = step;
-        body.tokens = tokens;
-        body.path = borrowed(path);
-        event.body_case = PENSTOCK__TRAINER__EVENT__BODY_CHECKPOINT;
-        event.checkpoint = &body;
-        post_protobuf(events, &event, true);
+        uint8_t message[MESSAGE_BYTES];
+        size_t bytes =
+            events->encoder->checkpoint(&(struct events_checkpoint){ step, tokens, path },
+                                        message + LENGTH_BYTES, MESSAGE_BYTES - LENGTH_BYTES);
+        post_message(events, message, bytes, true);
         return;
     }
     if (events->outlet == OUTLET_JSON) {
@@ -373,14 +335,10 @@ void events_failure(struct events *events, const char *text)
     char line[MESSAGE_BYTES];
     struct writer writer = writer_of(line, sizeof(line));
     if (events->outlet == OUTLET_PROTOBUF) {
-        Penstock__Trainer__Failure body;
-        Penstock__Trainer__Event event;
-        penstock__trainer__failure__init(&body);
-        penstock__trainer__event__init(&event);
-        body.text = borrowed(text);
-        event.body_case = PENSTOCK__TRAINER__EVENT__BODY_FAILURE;
-        event.failure = &body;
-        post_protobuf(events, &event, true);
+        uint8_t message[MESSAGE_BYTES];
+        size_t bytes = events->encoder->failure(text, message + LENGTH_BYTES,
+                                                MESSAGE_BYTES - LENGTH_BYTES);
+        post_message(events, message, bytes, true);
         return;
     }
     if (events->outlet == OUTLET_PEOPLE) return; /* stderr has it */
