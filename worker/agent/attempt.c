@@ -229,7 +229,8 @@ static enum err spawn(struct attempt *attempt, struct attempt_world *world,
                                  .resume_step = attempt->newest.step,
                                  .events_fd = EVENTS_FD,
                                  .events_pb_fd = EVENTS_PB_FD,
-                                 .comm_fd = attempt->reduce ? COMM_FD : -1 };
+                                 .comm_fd = attempt->reduce ? COMM_FD : -1,
+                                 .comm_id_fd = -1 };
     if (attempt->reduce) contract.comm_bytes = reduce_segment_bytes(attempt->reduce);
     struct arena arena = { 0 };
     const char *directory =
@@ -461,6 +462,7 @@ static void on_event(struct attempt *attempt, struct attempt_world *world,
     case TRAINER_FAILURE:
         text_copy(attempt->failure, sizeof attempt->failure, text_of(event->text));
         return;
+    case TRAINER_COMM_ID: return; /* a gang on CPUs has no use for one */
     }
     unreachable("trainer event");
 }

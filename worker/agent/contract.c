@@ -62,6 +62,7 @@ static size_t put_penstock(const struct contract *contract, const char **env,
     const Penstock__Wire__Launch *launch = contract->launch;
     size_t n = 0;
     env[n++] = arena_format(arena, "PENSTOCK_RUN=%s", launch->run_name);
+    env[n++] = arena_format(arena, "PENSTOCK_RUN_INDEX=%" PRIu32, launch->run);
     env[n++] = arena_format(arena, "PENSTOCK_ATTEMPT=%" PRIu32, launch->attempt);
     env[n++] = arena_format(arena, "PENSTOCK_DIR=%s", contract->run_dir);
     env[n++] = arena_format(arena, "PENSTOCK_RESUME=%s", contract->resume_path);
@@ -73,6 +74,8 @@ static size_t put_penstock(const struct contract *contract, const char **env,
         env[n++] = arena_format(arena, "PENSTOCK_COMM_FD=%d", contract->comm_fd);
         env[n++] = arena_format(arena, "PENSTOCK_COMM_BYTES=%zu", contract->comm_bytes);
     }
+    if (contract->comm_id_fd >= 0)
+        env[n++] = arena_format(arena, "PENSTOCK_COMM_ID_FD=%d", contract->comm_id_fd);
     return n;
 }
 

@@ -20,6 +20,7 @@ struct contract {
     int events_fd, events_pb_fd; /* numbers in the trainer */
     int comm_fd;                 /* -1: no gang on CPUs */
     size_t comm_bytes;
+    int comm_id_fd; /* read end of a pipe for one comm_frame; -1: no gang on GPUs */
 };
 
 /* Arguments and environment, ending in NULL, for struct launch. They live in the arena. The program

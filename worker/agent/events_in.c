@@ -89,7 +89,8 @@ static const struct key keys[] = {
 
 /* What a line held besides the keys of the table. */
 struct line {
-    bool ready, has_failure;
+    bool ready, has_failure, has_comm_id;
+    uint64_t run, attempt;
     char backend[NAME_MAX_BYTES], detail[EVENT_TEXT_BYTES / 2], failure[EVENT_TEXT_BYTES];
 };
 
@@ -99,6 +100,28 @@ static bool read_cut(struct json_scan *json, char *to, size_t to_bytes)
     char whole[EVENT_PATH_BYTES];
     if (!json_scan_string(json, whole, sizeof whole)) return false;
     text_copy(to, to_bytes, text_of(whole));
+    return true;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* A gang's id, two lower-case digits a byte. */
+static bool read_hex(struct json_scan *json, struct trainer_event *event)
+{
+    char text[2 * COMM_ID_BYTES_MAX + 1];
+    if (!json_scan_string(json, text, sizeof text)) return false;
+    size_t digits = strlen(text);
+    if (digits == 0 || digits % 2 != 0) return false;
+    for (size_t i = 0; i < digits; i += 2) {
+        int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
+        if (high < 0 || low < 0) return false;
+        event->id[i / 2] = (uint8_t)(high << 4 | low);
+    }
+    event->id_bytes = digits / 2;
     return true;
 }
 
@@ -136,6 +159,14 @@ static bool read_value(struct json_scan *json, const char *name, struct trainer_
         return read_cut(json, line->backend, sizeof line->backend);
     if (strcmp(name, "detail") == 0 && kind == JSON_STRING)
         return read_cut(json, line->detail, sizeof line->detail);
+    if (strcmp(name, "run") == 0 && kind == JSON_NUMBER)
+        return json_scan_count(json, &line->run);
+    if (strcmp(name, "attempt") == 0 && kind == JSON_NUMBER)
+        return json_scan_count(json, &line->attempt);
+    if (strcmp(name, "comm_id") == 0 && kind == JSON_STRING) {
+        line->has_comm_id = true;
+        return read_hex(json, event);
+    }
     if (strcmp(name, "failure") == 0 && kind == JSON_STRING) {
         line->has_failure = true;
         return read_cut(json, line->failure, sizeof line->failure);
@@ -150,6 +181,12 @@ static enum err classify(struct trainer_event *event, const struct line *line)
     if (line->has_failure) {
         event->kind = TRAINER_FAILURE;
         text_copy(event->text, sizeof event->text, text_of(line->failure));
+    } else if (line->has_comm_id) {
+        event->kind = TRAINER_COMM_ID;
+        if (line->run > UINT32_MAX || line->attempt < 1 || line->attempt > UINT32_MAX)
+            return ERR_INPUT;
+        event->run = (uint32_t)line->run;
+        event->attempt = (uint32_t)line->attempt;
     } else if (line->ready) {
         event->kind = TRAINER_READY;
         snprintf(event->text, sizeof event->text, "%s %s", line->backend, line->detail);
@@ -179,6 +216,8 @@ enum err events_parse_json(const char *bytes, size_t n, struct trainer_event *ev
     if (!json_scan_at_end(&json))
         return error_set(error, ERR_INPUT, "not a JSON object at byte %td", json.at - bytes);
     enum err rc = classify(event, &line);
+    if (rc == ERR_INPUT)
+        return error_set(error, ERR_INPUT, "a comm_id without its \"run\" and \"attempt\"");
     return rc == ERR_OK ? check_event(event, error) : rc;
 }
 
@@ -218,6 +257,17 @@ static bool fill_gate(struct trainer_event *event, const Penstock__Trainer__Gate
            copy_string(event->path, sizeof event->path, gate->checkpoint);
 }
 
+static bool fill_comm_id(struct trainer_event *event, const Penstock__Trainer__CommId *id)
+{
+    event->kind = TRAINER_COMM_ID;
+    event->run = id->run;
+    event->attempt = id->attempt;
+    event->id_bytes = id->id.len;
+    if (id->attempt < 1 || id->id.len < 1 || id->id.len > sizeof event->id) return false;
+    memcpy(event->id, id->id.data, id->id.len);
+    return true;
+}
+
 static bool fill(struct trainer_event *event, const Penstock__Trainer__Event *message)
 {
     switch (message->body_case) {
@@ -243,6 +293,7 @@ static bool fill(struct trainer_event *event, const Penstock__Trainer__Event *me
         event->kind = TRAINER_FAILURE;
         copy_string(event->text, sizeof event->text, message->failure->text);
         return true;
+    case PENSTOCK__TRAINER__EVENT__BODY_COMM_ID: return fill_comm_id(event, message->comm_id);
     case PENSTOCK__TRAINER__EVENT__BODY__NOT_SET:
     case _PENSTOCK__TRAINER__EVENT__BODY__CASE_IS_INT_SIZE: break;
     }

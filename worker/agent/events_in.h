@@ -9,6 +9,7 @@
 #define WORKER_AGENT_EVENTS_IN_H
 
 #include "proto/base/error.h"
+#include "proto/wire/comm_frame.h"
 
 enum {
     EVENT_BYTES_MAX = 64 << 10, /* one line, or one message */
@@ -21,7 +22,8 @@ enum trainer_event_kind {
     TRAINER_PROGRESS,
     TRAINER_GATE,
     TRAINER_CHECKPOINT,
-    TRAINER_FAILURE
+    TRAINER_FAILURE,
+    TRAINER_COMM_ID
 };
 
 /* One event; which members mean something depends on the kind, the others are zero. */
@@ -35,6 +37,9 @@ struct trainer_event {
     char path[EVENT_PATH_BYTES];                      /* GATE, CHECKPOINT */
     char
         text[EVENT_TEXT_BYTES]; /* FAILURE: why; READY: backend and detail. One line of UTF-8 */
+    uint32_t run, attempt;      /* COMM_ID: whose */
+    uint8_t id[COMM_ID_BYTES_MAX]; /* COMM_ID */
+    size_t id_bytes;               /* 1 .. COMM_ID_BYTES_MAX */
 };
 
 enum events_encoding { EVENTS_JSON, EVENTS_PROTOBUF };

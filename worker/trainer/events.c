@@ -347,3 +347,23 @@ void events_failure(struct events *events, const char *text)
     writer_string(&writer, "}");
     post_line(events, &writer, true);
 }
+
+void events_comm_id(struct events *events, const struct comm_frame *id)
+{
+    char line[MESSAGE_BYTES];
+    struct writer writer = writer_of(line, sizeof(line));
+    if (events->outlet == OUTLET_PROTOBUF) {
+        uint8_t message[MESSAGE_BYTES];
+        size_t bytes =
+            events->encoder->comm_id(id, message + LENGTH_BYTES, MESSAGE_BYTES - LENGTH_BYTES);
+        post_message(events, message, bytes, true);
+        return;
+    }
+    if (events->outlet == OUTLET_PEOPLE) return; /* nobody could pass it on */
+    writer_string(&writer, "{\"comm_id\":\"");
+    for (size_t i = 0; i < id->id_bytes; i++)
+        writer_format(&writer, "%02x", id->id[i]);
+    writer_format(&writer, "\",\"run\":%" PRIu32 ",\"attempt\":%" PRIu32 "}", id->run,
+                  id->attempt);
+    post_line(events, &writer, true);
+}

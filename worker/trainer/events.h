@@ -16,6 +16,7 @@
 
 #include "proto/base/defs.h"
 #include "proto/base/error.h"
+#include "proto/wire/comm_frame.h"
 
 struct events;
 
@@ -65,5 +66,8 @@ void events_progress(struct events *events, const struct events_progress *progre
 void events_gate(struct events *events, const struct events_gate *gate);
 void events_checkpoint(struct events *events, uint64_t step, uint64_t tokens, const char *path);
 void events_failure(struct events *events, const char *text);
+
+/* The id by which the gang of this attempt meets, 1 .. COMM_ID_BYTES_MAX bytes. */
+void events_comm_id(struct events *events, const struct comm_frame *id);
 
 #endif

@@ -96,6 +96,21 @@ static size_t encode_failure(const char *text, uint8_t *out, size_t out_max)
     return pack(&event, out, out_max);
 }
 
+static size_t encode_comm_id(const struct comm_frame *id, uint8_t *out, size_t out_max)
+{
+    Penstock__Trainer__CommId body;
+    Penstock__Trainer__Event event;
+    penstock__trainer__comm_id__init(&body);
+    penstock__trainer__event__init(&event);
+    body.run = id->run;
+    body.attempt = id->attempt;
+    body.id =
+        (ProtobufCBinaryData){ .len = id->id_bytes, .data = (uint8_t *)(uintptr_t)id->id };
+    event.body_case = PENSTOCK__TRAINER__EVENT__BODY_COMM_ID;
+    event.comm_id = &body;
+    return pack(&event, out, out_max);
+}
+
 const struct events_encoder *events_protobuf(void)
 {
     static const struct events_encoder encoder = {
@@ -104,6 +119,7 @@ const struct events_encoder *events_protobuf(void)
         .gate = encode_gate,
         .checkpoint = encode_checkpoint,
         .failure = encode_failure,
+        .comm_id = encode_comm_id,
     };
     return &encoder;
 }

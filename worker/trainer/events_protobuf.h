@@ -21,6 +21,7 @@ struct events_encoder {
     size_t (*checkpoint)(const struct events_checkpoint *checkpoint, uint8_t *out,
                          size_t out_max);
     size_t (*failure)(const char *text, uint8_t *out, size_t out_max);
+    size_t (*comm_id)(const struct comm_frame *id, uint8_t *out, size_t out_max);
 };
 
 /* NULL in a build without protobuf-c. Static storage. */

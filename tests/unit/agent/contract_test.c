@@ -44,6 +44,7 @@ static void test_contract(void **state)
     spec.env = vars;
     launch.spec = &spec;
     launch.run_name = run;
+    launch.run = 3;
     launch.attempt = 12;
     launch.member = 2;
     launch.n_gang = 3;
@@ -64,7 +65,8 @@ static void test_contract(void **state)
                                  .events_fd = 10,
                                  .events_pb_fd = 11,
                                  .comm_fd = 12,
-                                 .comm_bytes = 4096 };
+                                 .comm_bytes = 4096,
+                                 .comm_id_fd = -1 };
     struct arena arena = { 0 };
     const char *const *args = contract_argv(&contract, &arena);
     assert_string_equal(args[0], "/opt/penstock-train");
@@ -82,6 +84,7 @@ static void test_contract(void **state)
                               { "OPENBLAS_NUM_THREADS", "6" },
                               { "SEED", "a=b c" },
                               { "PENSTOCK_RUN", "demo" },
+                              { "PENSTOCK_RUN_INDEX", "3" },
                               { "PENSTOCK_ATTEMPT", "12" },
                               { "PENSTOCK_DIR", "/s/runs/demo" },
                               { "PENSTOCK_RESUME", "/s/runs/demo/c" },
@@ -97,9 +100,11 @@ static void test_contract(void **state)
             fail_msg("%s is %s", rows[i][0], found ? found : "missing");
     }
     assert_null(find(env, "CUDA_VISIBLE_DEVICES"));
+    assert_null(find(env, "PENSTOCK_COMM_ID_FD"));
     /* A GPU slot, a gang that reduces by itself, threads set by the campaign, nothing else. */
     snprintf(slot.backend, sizeof slot.backend, "cuda");
     contract.comm_fd = -1;
+    contract.comm_id_fd = 13;
     spec.threads = 2;
     launch.master_port = 0;
     launch.local_world_size = 0;
@@ -110,6 +115,7 @@ static void test_contract(void **state)
     assert_string_equal(find(env, "MASTER_ADDR"), "127.0.0.1");
     assert_string_equal(find(env, "LOCAL_WORLD_SIZE"), "1");
     assert_null(find(env, "PENSTOCK_COMM_FD"));
+    assert_string_equal(find(env, "PENSTOCK_COMM_ID_FD"), "13");
     arena_fini(&arena);
 }
 

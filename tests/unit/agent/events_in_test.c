@@ -61,6 +61,13 @@ static void test_kinds(void **state)
         ERR_OK);
     assert_false(event.has_loss);
     assert_true(event.learning_rate == 0);
+    assert_int_equal(parse("{\"comm_id\":\"00ff7a\",\"run\":0,\"attempt\":4294967295}", &event),
+                     ERR_OK);
+    assert_int_equal(event.kind, TRAINER_COMM_ID);
+    assert_int_equal(event.run, 0);
+    assert_int_equal(event.attempt, UINT32_MAX);
+    assert_int_equal(event.id_bytes, 3);
+    assert_memory_equal(event.id, "\x00\xff\x7a", 3);
 }
 
 static void test_not_events(void **state)
@@ -90,6 +97,13 @@ static void test_not_events(void **state)
                           "{\"gate\":\"a\\u0007\",\"step\":1}",
                           "{\"checkpoint\":\"a\xFF\",\"step\":1}",
                           "{\"step\":1",
+                          "{\"comm_id\":\"\",\"run\":1,\"attempt\":1}",
+                          "{\"comm_id\":\"0\",\"run\":1,\"attempt\":1}",
+                          "{\"comm_id\":\"0G\",\"run\":1,\"attempt\":1}",
+                          "{\"comm_id\":\"0A\",\"run\":1,\"attempt\":1}",
+                          "{\"comm_id\":\"00\",\"run\":1,\"attempt\":0}",
+                          "{\"comm_id\":\"00\",\"run\":1}",
+                          "{\"comm_id\":\"00\",\"run\":4294967296,\"attempt\":1}",
                           long_name };
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
         if (parse(bad[i], &event) != ERR_INPUT) fail_msg("taken: %s", bad[i]);
@@ -252,12 +266,49 @@ static void test_protobuf(void **state)
     events_in_fini(&p.in);
 }
 
+static void test_protobuf_comm_id(void **state)
+{
+    (void)state;
+    static uint8_t packed[COMM_ID_BYTES_MAX + 64], bytes[COMM_ID_BYTES_MAX + 1];
+    const struct {
+        size_t id_bytes;
+        uint32_t attempt;
+        enum err rc;
+    } rows[] = { { 1, 1, ERR_OK },
+                 { 128, 7, ERR_OK },
+                 { COMM_ID_BYTES_MAX, 1, ERR_OK },
+                 { COMM_ID_BYTES_MAX + 1, 1, ERR_INPUT },
+                 { 0, 1, ERR_INPUT },
+                 { 128, 0, ERR_INPUT } };
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 3);
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct trainer_event event;
+        Penstock__Trainer__Event message = PENSTOCK__TRAINER__EVENT__INIT;
+        Penstock__Trainer__CommId id = PENSTOCK__TRAINER__COMM_ID__INIT;
+        id.run = 9;
+        id.attempt = rows[i].attempt;
+        id.id.data = bytes;
+        id.id.len = rows[i].id_bytes;
+        message.body_case = PENSTOCK__TRAINER__EVENT__BODY_COMM_ID;
+        message.comm_id = &id;
+        size_t n = penstock__trainer__event__pack(&message, packed);
+        assert_int_equal(events_parse_protobuf(packed, n, &event, NULL), rows[i].rc);
+        if (rows[i].rc != ERR_OK) continue;
+        assert_int_equal(event.kind, TRAINER_COMM_ID);
+        assert_int_equal(event.run, 9);
+        assert_int_equal(event.attempt, rows[i].attempt);
+        assert_int_equal(event.id_bytes, rows[i].id_bytes);
+        assert_memory_equal(event.id, bytes, rows[i].id_bytes);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_kinds),
-                                        cmocka_unit_test(test_not_events),
-                                        cmocka_unit_test(test_lines_in_pieces),
-                                        cmocka_unit_test(test_long_lines),
-                                        cmocka_unit_test(test_protobuf) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kinds),           cmocka_unit_test(test_not_events),
+        cmocka_unit_test(test_lines_in_pieces), cmocka_unit_test(test_protobuf_comm_id),
+        cmocka_unit_test(test_long_lines),      cmocka_unit_test(test_protobuf)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,6 +75,9 @@ static void send_all(struct events *events)
     events_gate(events, &gate);
     events_checkpoint(events, 9, 5000, "checkpoints/b");
     events_failure(events, "loss is nan;\nstop");
+    const uint8_t id[] = { 0x00, 0xFF, 0x7A };
+    events_comm_id(events,
+                   &(struct comm_frame){ .run = 3, .attempt = 2, .id = id, .id_bytes = 3 });
 }
 
 static void test_json_lines(void **unused)
@@ -94,7 +97,8 @@ static void test_json_lines(void **unused)
               "{\"gate\":\"early\",\"step\":8,\"tokens\":4096,\"val_loss\":2.25,"
               "\"checkpoint\":\"checkpoints/a\"}\n"
               "{\"checkpoint\":\"checkpoints/b\",\"step\":9,\"tokens\":5000}\n"
-              "{\"failure\":\"loss is nan;\\u000astop\"}\n");
+              "{\"failure\":\"loss is nan;\\u000astop\"}\n"
+              "{\"comm_id\":\"00ff7a\",\"run\":3,\"attempt\":2}\n");
     events_close(events);
     outlet_close(&outlet);
 }
@@ -130,7 +134,7 @@ static void test_protobuf(void **unused)
     assert_int_equal(events_open(&options, &events, NULL), ERR_OK);
     send_all(events);
     size_t length = drain(&outlet, bytes, sizeof(bytes)), at = 0;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         const unsigned char *head = (const unsigned char *)bytes + at;
         size_t size = head[0] | (size_t)head[1] << 8 | (size_t)head[2] << 16;
         assert_true(at + 4 + size <= length);
@@ -154,8 +158,14 @@ static void test_protobuf(void **unused)
         } else if (i == 3) {
             assert_int_equal(event->body_case, PENSTOCK__TRAINER__EVENT__BODY_CHECKPOINT);
             assert_int_equal(event->checkpoint->tokens, 5000);
-        } else {
+        } else if (i == 4) {
             assert_int_equal(event->body_case, PENSTOCK__TRAINER__EVENT__BODY_FAILURE);
+        } else {
+            assert_int_equal(event->body_case, PENSTOCK__TRAINER__EVENT__BODY_COMM_ID);
+            assert_int_equal(event->comm_id->run, 3);
+            assert_int_equal(event->comm_id->attempt, 2);
+            assert_int_equal(event->comm_id->id.len, 3);
+            assert_memory_equal(event->comm_id->id.data, "\x00\xff\x7a", 3);
         }
         penstock__trainer__event__free_unpacked(event, NULL);
         at += 4 + size;
