@@ -32,6 +32,8 @@ static const struct limit limits[] = {
     { "Hello", "backend", 1, NAME_BYTES, LINE },
     { "Hello", "backend_reason", 0, 511, LINE },
     { "Hello", "version", 1, NAME_BYTES, LINE },
+    { "Hello", "pci_bus_id", 0, NAME_BYTES, LINE },
+    { "Hello", "visible_device", 0, NAME_BYTES, LINE },
     { "GateReached", "gate", 1, NAME_BYTES, LINE },
     { "GateReached", "checkpoint", 0, PATH_BYTES, LINE },
     { "CheckpointWritten", "path", 1, PATH_BYTES, LINE },

@@ -97,7 +97,8 @@ static enum err take_hello(struct intake *intake, const struct core *core, uint3
                                   .slot = hello->slot,
                                   .peak_flops = count_of(hello->peak_flops),
                                   .threads = hello->threads,
-                                  .on_cpu = strcmp(hello->backend, "cpu") == 0 };
+                                  .on_cpu = strcmp(hello->backend, "cpu") == 0,
+                                  .memory_bytes = hello->memory_bytes };
     struct {
         struct text *to;
         const char *from;
@@ -108,6 +109,7 @@ static enum err take_hello(struct intake *intake, const struct core *core, uint3
         { &to->device, hello->device, "device" },
         { &to->peak_source, hello->peak_source, "peak source" },
         { &to->backend, hello->backend, "backend" },
+        { &to->pci_bus_id, hello->pci_bus_id, "PCI bus id" },
     };
     for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
         enum err rc =

@@ -313,6 +313,10 @@ static enum err apply_worker(struct core *core, const struct record_worker *hell
                                .threads = hello->threads,
                                .peak_flops = hello->peak_flops,
                                .on_cpu = hello->on_cpu };
+    if (!text_copy(worker->pci_bus_id, sizeof worker->pci_bus_id, hello->pci_bus_id)) {
+        *worker = (struct worker){ .run = NO_INDEX };
+        return damaged(error, "a PCI bus id that is too long");
+    }
     core->workers_joined++;
     core->place_wanted = true;
     return ERR_OK;

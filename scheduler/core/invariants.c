@@ -226,6 +226,7 @@ static void mix_worker(struct digest *digest, const struct worker *worker)
     mix(digest, worker->threads);
     mix(digest, worker->peak_flops);
     mix(digest, worker->on_cpu);
+    mix_string(digest, worker->pci_bus_id);
 }
 
 uint64_t core_digest(const struct core *core)

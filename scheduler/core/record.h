@@ -214,6 +214,8 @@ struct record_worker {
     uint64_t peak_flops; /* per second; 0 = unknown */
     uint32_t threads;
     bool on_cpu;
+    struct text pci_bus_id; /* of its GPU; empty: no GPU, or unknown */
+    uint64_t memory_bytes;  /* of its GPU; 0 = unknown */
 };
 
 struct record_worker_lost {

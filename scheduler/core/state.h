@@ -108,6 +108,7 @@ struct worker {
     uint32_t host, class_index, slot, threads;
     uint64_t peak_flops;
     bool on_cpu;
+    char pci_bus_id[NAME_MAX_BYTES]; /* of its GPU; empty: none, or unknown */
 };
 
 struct budget {

@@ -298,6 +298,8 @@ static const struct field worker_fields[] = {
     { U64(peak_flops) },
     { U32(threads, ANY32) },
     { BOOL(on_cpu) },
+    { TEXTUAL(pci_bus_id, 0, LABEL_MAX) },
+    { U64(memory_bytes) },
 };
 static const struct shape worker_shape = { SHAPE("worker", worker_fields,
                                                  penstock__ledger__worker__descriptor, NULL) };

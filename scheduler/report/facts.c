@@ -402,6 +402,8 @@ static const struct field worker_fields[] = {
     { "peak_flops", FIELD_COUNT },
     { "peak_source", FIELD_TEXT },
     { "on_cpu", FIELD_BOOL },
+    { "pci_bus_id", FIELD_TEXT },
+    { "memory_bytes", FIELD_COUNT },
     { "present", FIELD_BOOL },
     { "lives", FIELD_INT },
     { "attempts", FIELD_INT },
@@ -418,9 +420,10 @@ static void worker_rows(const struct model *model, const struct facts_sink *sink
         bool on = EMIT(sink, worker_fields, number(w->rank), string(w->host), number(w->slot),
                        string(w->class_name), string(w->device), string(w->backend),
                        string(w->backend_reason), number(w->threads), count_of(w->peak_flops),
-                       string(w->peak_source), truth(w->on_cpu), truth(w->present),
-                       number(w->lives), number(w->attempts), number(w->present_ns),
-                       number(w->busy_ns), number(w->idle_ns), known(w->occupancy_ppm));
+                       string(w->peak_source), truth(w->on_cpu), string(w->pci_bus_id),
+                       count_of(w->memory_bytes), truth(w->present), number(w->lives),
+                       number(w->attempts), number(w->present_ns), number(w->busy_ns),
+                       number(w->idle_ns), known(w->occupancy_ppm));
         if (!on) return;
     }
 }

@@ -259,6 +259,8 @@ static void add_worker(struct model *model, const struct record_worker *hello, i
     worker->threads = hello->threads;
     worker->peak_flops = hello->peak_flops;
     worker->on_cpu = hello->on_cpu;
+    worker->pci_bus_id = arena_copy(&model->arena, hello->pci_bus_id);
+    worker->memory_bytes = hello->memory_bytes;
     worker->present = true;
     worker->lives++;
     worker->open_presence = model->presence_count;

@@ -205,8 +205,9 @@ struct model_span {
 struct model_worker {
     uint32_t rank;
     const char *host, *device, *class_name, *peak_source, *backend, *backend_reason;
+    const char *pci_bus_id; /* of its GPU, or empty */
     uint32_t slot, threads;
-    uint64_t peak_flops;
+    uint64_t peak_flops, memory_bytes;
     bool on_cpu, present;
     uint32_t lives;
     int64_t present_ns, busy_ns, idle_ns;

@@ -60,6 +60,8 @@ static void put_worker(struct json *json, const struct record_worker *worker)
     json_text(json, "backend_reason", worker->backend_reason);
     json_int(json, "threads", worker->threads);
     json_bool(json, "on_cpu", worker->on_cpu);
+    json_text(json, "pci_bus_id", worker->pci_bus_id);
+    json_count(json, "memory_bytes", worker->memory_bytes);
 }
 
 static void put_attempt(struct json *json, uint32_t run, uint32_t attempt)

@@ -129,6 +129,10 @@ static void send_hello(struct agent *agent)
     hello.backend = agent->slot.backend;
     hello.backend_reason = agent->slot.backend_reason;
     hello.version = version;
+    hello.pci_bus_id = agent->slot.pci_bus_id;
+    hello.memory_bytes = agent->slot.memory_bytes;
+    if (strcmp(agent->slot.backend, "cuda") == 0)
+        hello.visible_device = agent->slot.visible_devices;
     message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_HELLO;
     message.hello = &hello;
     agent->beats_ns[0] = boot_clock_ns();

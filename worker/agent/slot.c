@@ -68,6 +68,26 @@ void slot_choose_device(const char *list, uint32_t index, char device[NAME_MAX_B
     text_copy(device, NAME_MAX_BYTES, text_trim((struct text){ at, strcspn(at, ",") }));
 }
 
+void slot_normalize_pci(char id[NAME_MAX_BYTES])
+{
+    unsigned domain = 0, bus = 0, device = 0, function = 0;
+    int end = -1;
+    for (const char *c = id; *c; c++)
+        if (!strchr("0123456789abcdefABCDEF:.", *c))
+            id[0] = '\0'; /* sscanf takes blanks, signs */
+    if (sscanf(id, "%8x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) != 4 ||
+        id[end] != '\0') {
+        domain = 0;
+        end = -1;
+        if (sscanf(id, "%2x:%2x.%1x%n", &bus, &device, &function, &end) != 3 || id[end] != '\0')
+            end = -1;
+    }
+    if (end < 0)
+        id[0] = '\0';
+    else
+        snprintf(id, NAME_MAX_BYTES, "%08x:%02x:%02x.%x", domain, bus, device, function);
+}
+
 void slot_init(struct slot *slot, uint32_t index, uint32_t count, const char *host,
                const char *trainer_path)
 {
@@ -102,7 +122,7 @@ enum err slot_parse(struct slot *slot, struct text line, struct error *error)
     struct json_scan json = json_scan_of(line);
     struct slot read = *slot;
     char key[64], value[512];
-    double peak_flops = 0;
+    double peak_flops = 0, memory_bytes = 0;
     bool has_backend = false;
     struct {
         const char *key;
@@ -111,6 +131,7 @@ enum err slot_parse(struct slot *slot, struct text line, struct error *error)
     } strings[] = { { "backend", read.backend, sizeof read.backend },
                     { "device", read.device, sizeof read.device },
                     { "device_class", read.device_class, sizeof read.device_class },
+                    { "pci_bus_id", read.pci_bus_id, sizeof read.pci_bus_id },
                     { "source", read.peak_source, sizeof read.peak_source },
                     { "reason", read.backend_reason, sizeof read.backend_reason } };
     if (json_scan_enter(&json))
@@ -126,12 +147,16 @@ enum err slot_parse(struct slot *slot, struct text line, struct error *error)
                 has_backend = has_backend || i == 0;
             }
             if (known) continue;
-            if (strcmp(key, "peak_flops") != 0 || !json_scan_number(&json, &peak_flops))
-                json_scan_skip(&json);
+            double *number = strcmp(key, "peak_flops") == 0     ? &peak_flops
+                             : strcmp(key, "memory_bytes") == 0 ? &memory_bytes
+                                                                : NULL;
+            if (!number || !json_scan_number(&json, number)) json_scan_skip(&json);
         }
     if (!json_scan_at_end(&json) || !has_backend || !read.backend[0])
         return error_set(error, ERR_INPUT, "penstock-train probe printed no such line");
     read.peak_flops = isfinite(peak_flops) && peak_flops > 0 ? peak_flops : 0;
+    read.memory_bytes = memory_bytes > 0 && memory_bytes < 0x1p62 ? (uint64_t)memory_bytes : 0;
+    slot_normalize_pci(read.pci_bus_id);
     if (!read.device_class[0])
         text_copy(read.device_class, sizeof read.device_class, TEXT("cpu"));
     *slot = read;

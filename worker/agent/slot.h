@@ -18,7 +18,9 @@ struct slot {
     uint32_t threads;
     char device_class[NAME_MAX_BYTES];
     char device[NAME_MAX_BYTES];
-    double peak_flops; /* 0: unknown */
+    char pci_bus_id[NAME_MAX_BYTES]; /* of the GPU; empty: none, or unknown */
+    uint64_t memory_bytes;           /* of the GPU; 0: unknown */
+    double peak_flops;               /* 0: unknown */
     char peak_source[NAME_MAX_BYTES];
     char backend[NAME_MAX_BYTES];
     char backend_reason[256];
@@ -36,6 +38,10 @@ void slot_probe(struct slot *slot, struct launcher *launcher, uint64_t id, int64
 
 /* Takes over the line that the probe printed. */
 must_use enum err slot_parse(struct slot *slot, struct text line, struct error *error);
+
+/* Brings the forms that drivers and tools use ("0000:3B:00.0", "3b:00.0") into one, "00000000:3b:00.0", so that
+ * ids can be compared as strings; anything else becomes empty: unknown. */
+void slot_normalize_pci(char id[NAME_MAX_BYTES]);
 
 /* Entry number `index` of a list "0,1,2" (modulo its length); the index itself when the list is empty. */
 void slot_choose_device(const char *list, uint32_t index, char device[NAME_MAX_BYTES]);

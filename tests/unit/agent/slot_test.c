@@ -28,7 +28,8 @@ static void test_good_line(void **state)
     assert_int_equal(
         slot_parse(&slot,
                    TEXT("{\"backend\":\"cuda\",\"device\":\"H\\n100\",\"device_class\":"
-                        "\"h100\",\"threads\":4,"
+                        "\"h100\",\"threads\":4,\"pci_bus_id\":\"0000:3B:00.0\","
+                        "\"memory_bytes\":85899345920,"
                         "\"peak_flops\":1.5e12,\"source\":\"table\",\"extra\":[1]}"),
                    &error),
         ERR_OK);
@@ -37,6 +38,35 @@ static void test_good_line(void **state)
     assert_string_equal(slot.device_class, "h100");
     assert_string_equal(slot.peak_source, "table");
     assert_true(slot.peak_flops == 1.5e12);
+    assert_string_equal(slot.pci_bus_id, "00000000:3b:00.0");
+    assert_int_equal(slot.memory_bytes, 85899345920U);
+}
+
+static void test_forms_of_pci_ids(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *form, *id;
+    } rows[] = { { "0000:3B:00.0", "00000000:3b:00.0" },
+                 { "00000000:3b:00.0", "00000000:3b:00.0" },
+                 { "3B:00.0", "00000000:3b:00.0" },
+                 { "0001:03:1f.7", "00000001:03:1f.7" },
+                 { "ABCD1234:0a:00.1", "abcd1234:0a:00.1" },
+                 { "", "" },
+                 { "0000:3B:00", "" },
+                 { "0000:3B:00.0x", "" },
+                 { "0000:3B:00.00", "" },
+                 { " 0000:3B:00.0", "" },
+                 { "-1:3B:00.0", "" },
+                 { "123456789:3b:00.0", "" },
+                 { "GPU-1234", "" },
+                 { "nonsense", "" } };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        char id[NAME_MAX_BYTES];
+        text_copy(id, sizeof id, text_of(rows[i].form));
+        slot_normalize_pci(id);
+        assert_string_equal(id, rows[i].id);
+    }
 }
 
 static void test_bad_lines_change_nothing(void **state)
@@ -126,6 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_good_line),
                                         cmocka_unit_test(test_bad_lines_change_nothing),
+                                        cmocka_unit_test(test_forms_of_pci_ids),
                                         cmocka_unit_test(test_choice_of_device),
                                         cmocka_unit_test(test_probe) };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,6 +97,8 @@ static Penstock__Wire__Hello hello_of(const char *device_class, const char *vers
     hello.peak_source = writable("sgemm");
     hello.peak_flops = 1.5e9;
     hello.version = writable(version);
+    hello.pci_bus_id = writable("00000000:3b:00.0");
+    hello.memory_bytes = 80;
     return hello;
 }
 
@@ -137,6 +139,8 @@ static void hellos_are_judged(void **state)
             assert_int_equal(intake.event.as.hello.class_index, 0);
             assert_int_equal(intake.event.as.hello.peak_flops, 1500000000);
             assert_true(intake.event.as.hello.on_cpu);
+            assert_true(text_is(intake.event.as.hello.pci_bus_id, "00000000:3b:00.0"));
+            assert_int_equal(intake.event.as.hello.memory_bytes, 80);
         }
         intake_drop(&intake);
     }

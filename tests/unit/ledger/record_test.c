@@ -586,7 +586,7 @@ static void test_no_field_is_forgotten(void **state)
         SIZE(gate_spec, 216),
         SIZE(run_gate_spec, 16),
         SIZE(record_epoch, 48),
-        SIZE(record_worker, 128),
+        SIZE(record_worker, 152),
         SIZE(record_worker_lost, 24),
         SIZE(record_tier, 16),
         SIZE(record_tranche, 24),

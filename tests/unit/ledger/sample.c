@@ -248,6 +248,8 @@ static void make_worker(struct sample *s, struct record_worker *worker)
     worker->peak_flops = u64(s);
     worker->threads = u32(s);
     worker->on_cpu = coin(s);
+    worker->pci_bus_id = text(s, 0, NAME_MAX_BYTES - 1);
+    worker->memory_bytes = u64(s);
 }
 
 static void make_tranche(struct sample *s, struct record_tranche *tranche)
@@ -520,6 +522,7 @@ static uint32_t texts_of(struct record *r, struct text *texts[SAMPLE_TEXTS])
         texts[n++] = &r->as.worker.peak_source;
         texts[n++] = &r->as.worker.backend;
         texts[n++] = &r->as.worker.backend_reason;
+        texts[n++] = &r->as.worker.pci_bus_id;
     }
     if (r->kind == RECORD_WORKER_LOST) texts[n++] = &r->as.worker_lost.cause;
     if (r->kind == RECORD_CHECKPOINT) texts[n++] = &r->as.checkpoint.path;
