@@ -6,6 +6,7 @@
  */
 #include "proto/wire/codec.h"
 
+#include "proto/wire/comm_frame.h"
 #include "proto/wire/frame.h"
 
 #include <math.h>
@@ -41,7 +42,7 @@ static const struct limit limits[] = {
     { "MemberExited", "detail", 0, LINE_BYTES, LINE },
     { "MemberExited", "checkpoint", 0, PATH_BYTES, LINE },
     { "ProbeResult", "checkpoint", 0, PATH_BYTES, LINE },
-    { "CommId", "id", 1, 4096, RAW },
+    { "CommId", "id", 1, COMM_ID_BYTES_MAX, RAW },
     { "Welcome", "state_dir", 0, 4095, LINE },
     { "Launch", "run_name", 1, NAME_BYTES, LINE },
     { "Launch", "resume", 0, PATH_BYTES, LINE },

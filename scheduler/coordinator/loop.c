@@ -154,16 +154,13 @@ static void take_heartbeat(struct coordinator *life, uint32_t worker, struct int
 static void pass_comm_id(struct coordinator *life, uint32_t worker, const struct intake *intake)
 {
     const Penstock__Wire__CommId *id = intake->message->comm_id;
-    if (id->run >= core_run_count(life->core)) return;
-    const struct attempt *attempt = core_attempt(life->core, id->run);
-    if (attempt == NULL || attempt->number != id->attempt) return;
-    if (core_member(life->core, attempt->first_member)->worker != worker) return;
-    for (uint32_t i = 1; i < attempt->member_count; i++) {
-        struct error error;
-        uint32_t to = core_member(life->core, attempt->first_member + i)->worker;
-        if (outbox_comm_id(&life->outbox, to, core_epoch(life->core), id, &error) != ERR_OK)
-            fail(life, &error);
-    }
+    uint32_t stale_count = life->outbox.stale_comm_id_count;
+    struct error error;
+    if (outbox_put_comm_id(&life->outbox, life->core, worker, id, &error) != ERR_OK)
+        fail(life, &error);
+    if (life->outbox.stale_comm_id_count > stale_count)
+        log_line(LOG_LEVEL_WARN, "worker=%u run=%u attempt=%u gang id is stale; %u so far",
+                 worker, id->run, id->attempt, life->outbox.stale_comm_id_count);
 }
 
 static void take_message(struct coordinator *life, uint32_t worker, size_t bytes)

@@ -28,6 +28,7 @@ void outbox_fini(struct outbox *outbox)
 {
     free(outbox->heard);
     free(outbox->entries);
+    free(outbox->comm_ids);
     memset(outbox, 0, sizeof *outbox);
 }
 
@@ -43,6 +44,46 @@ enum err outbox_put(struct outbox *outbox, const struct action *action, int64_t 
         outbox->entry_capacity = capacity;
     }
     outbox->entries[outbox->entry_count++] = (struct outbox_entry){ *action, step_ns };
+    return ERR_OK;
+}
+
+static enum err grow_comm_ids(struct outbox *outbox, uint32_t count, struct error *error)
+{
+    if (count <= outbox->comm_id_capacity) return ERR_OK;
+    struct outbox_comm_id *grown =
+        realloc(outbox->comm_ids, (size_t)count * sizeof *outbox->comm_ids);
+    if (grown == NULL) return error_set(error, ERR_NO_MEMORY, "out of memory for a gang's id");
+    outbox->comm_ids = grown;
+    outbox->comm_id_capacity = count;
+    return ERR_OK;
+}
+
+enum err outbox_put_comm_id(struct outbox *outbox, const struct core *core, uint32_t from,
+                            const Penstock__Wire__CommId *id, struct error *error)
+{
+    const struct attempt *attempt =
+        id->run < core_run_count(core) ? core_attempt(core, id->run) : NULL;
+    bool fits = attempt != NULL && attempt->number == id->attempt && !attempt->orphaned &&
+                core_member(core, attempt->first_member)->worker == from &&
+                id->id.len <= COMM_ID_BYTES_MAX;
+    if (!fits) {
+        outbox->stale_comm_id_count++;
+        return ERR_OK;
+    }
+    enum err rc =
+        grow_comm_ids(outbox, outbox->comm_id_count + attempt->member_count - 1, error);
+    if (rc != ERR_OK) return rc;
+    for (uint32_t i = 1; i < attempt->member_count; i++) {
+        struct outbox_comm_id *kept = &outbox->comm_ids[outbox->comm_id_count++];
+        *kept =
+            (struct outbox_comm_id){ .run = id->run,
+                                     .attempt = id->attempt,
+                                     .member = i,
+                                     .worker =
+                                         core_member(core, attempt->first_member + i)->worker,
+                                     .id_bytes = (uint32_t)id->id.len };
+        memcpy(kept->id, id->id.data, id->id.len);
+    }
     return ERR_OK;
 }
 
@@ -234,6 +275,58 @@ static bool still_wanted(const struct core *core, const struct action *action)
     return core_member(core, attempt->first_member + action->member)->worker == action->worker;
 }
 
+static enum err send_comm_id(struct outbox *outbox, const struct core *core,
+                             struct outbox_comm_id *kept, struct error *error)
+{
+    Penstock__Wire__ToAgent message;
+    Penstock__Wire__CommId id;
+    penstock__wire__to_agent__init(&message);
+    penstock__wire__comm_id__init(&id);
+    id.run = kept->run;
+    id.attempt = kept->attempt;
+    id.id = (ProtobufCBinaryData){ kept->id_bytes, kept->id };
+    message.epoch = core_epoch(core);
+    message.body_case = PENSTOCK__WIRE__TO_AGENT__BODY_COMM_ID;
+    message.comm_id = &id;
+    return codec_send_to_agent(outbox->link, kept->worker, &message, error);
+}
+
+static bool has_entry_for(const struct outbox *outbox, uint32_t worker)
+{
+    for (uint32_t i = 0; i < outbox->entry_count; i++)
+        if (outbox->entries[i].action.worker == worker) return true;
+    return false;
+}
+
+static enum err perform_comm_ids(struct outbox *outbox, const struct core *core,
+                                 struct error *error)
+{
+    enum err first = ERR_OK;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < outbox->comm_id_count; i++) {
+        struct outbox_comm_id *id = &outbox->comm_ids[i];
+        struct action launch = {
+            .run = id->run, .attempt = id->attempt, .member = id->member, .worker = id->worker
+        };
+        if (!still_wanted(core, &launch)) {
+            outbox->stale_comm_id_count++;
+            continue;
+        }
+        struct error failure;
+        enum err rc = has_entry_for(outbox, id->worker)
+                          ? ERR_FULL
+                          : send_comm_id(outbox, core, id, &failure);
+        if (rc == ERR_FULL) {
+            outbox->comm_ids[kept++] = *id;
+        } else if (rc != ERR_OK && first == ERR_OK) {
+            first = rc;
+            if (error != NULL) *error = failure;
+        }
+    }
+    outbox->comm_id_count = kept;
+    return first;
+}
+
 static enum err send_entry(struct outbox *outbox, const struct core *core,
                            const struct outbox_entry *entry, struct error *error)
 {
@@ -274,6 +367,12 @@ enum err outbox_perform(struct outbox *outbox, const struct core *core, struct e
         }
     }
     outbox->entry_count = kept;
+    struct error failure;
+    enum err rc = perform_comm_ids(outbox, core, &failure);
+    if (rc != ERR_OK && first == ERR_OK) {
+        first = rc;
+        if (error != NULL) *error = failure;
+    }
     return first;
 }
 
@@ -305,17 +404,5 @@ enum err outbox_shutdown(struct outbox *outbox, uint32_t worker, uint64_t epoch,
     message.epoch = epoch;
     message.body_case = PENSTOCK__WIRE__TO_AGENT__BODY_SHUTDOWN;
     message.shutdown = &shutdown;
-    return codec_send_to_agent(outbox->link, worker, &message, error);
-}
-
-enum err outbox_comm_id(struct outbox *outbox, uint32_t worker, uint64_t epoch,
-                        const Penstock__Wire__CommId *id, struct error *error)
-{
-    Penstock__Wire__ToAgent message;
-    penstock__wire__to_agent__init(&message);
-    Penstock__Wire__CommId copy = *id;
-    message.epoch = epoch;
-    message.body_case = PENSTOCK__WIRE__TO_AGENT__BODY_COMM_ID;
-    message.comm_id = &copy;
     return codec_send_to_agent(outbox->link, worker, &message, error);
 }

@@ -11,6 +11,7 @@
 
 #include "proto/base/error.h"
 #include "proto/wire.pb-c.h"
+#include "proto/wire/comm_frame.h"
 #include "proto/wire/link.h"
 #include "scheduler/core/state.h"
 
@@ -25,14 +26,24 @@ struct outbox_entry {
     int64_t step_ns; /* time of the step that gave it */
 };
 
+/* A GPU gang's id on its way to one member. */
+struct outbox_comm_id {
+    uint32_t run, attempt, member, worker;
+    uint32_t id_bytes;
+    uint8_t id[COMM_ID_BYTES_MAX];
+};
+
 struct outbox {
     struct link *link;     /* borrowed */
     uint32_t worker_count; /* highest number + 1 */
     struct outbox_heard *heard;
     uint32_t entry_count, entry_capacity;
     struct outbox_entry *entries;
-    const struct text *launches; /* by run: what to start, as recorded; borrowed */
-    const char *trainer;         /* path of the built-in trainer of this installation */
+    uint32_t comm_id_count, comm_id_capacity;
+    struct outbox_comm_id *comm_ids;
+    uint32_t stale_comm_id_count; /* ids of attempts that are over */
+    const struct text *launches;  /* by run: what to start, as recorded; borrowed */
+    const char *trainer;          /* path of the built-in trainer of this installation */
 };
 
 struct outbox_options {
@@ -50,6 +61,13 @@ void outbox_fini(struct outbox *outbox);
 must_use enum err outbox_put(struct outbox *outbox, const struct action *action,
                              int64_t step_ns, struct error *error);
 
+/* Keeps the id that `from` sent for every other member of its gang; outbox_perform sends it behind
+ * what waits for that member's worker, so that it never overtakes the launch. One that is not of
+ * a live attempt, or not from its member 0, is dropped and counted. ERR_NO_MEMORY. */
+must_use enum err outbox_put_comm_id(struct outbox *outbox, const struct core *core,
+                                     uint32_t from, const Penstock__Wire__CommId *id,
+                                     struct error *error);
+
 /* A heartbeat came; a worker is gone: what waits for it is dropped. */
 void outbox_heartbeat(struct outbox *outbox, uint32_t worker, uint64_t sequence,
                       int64_t now_ns);
@@ -66,7 +84,5 @@ must_use enum err outbox_welcome(struct outbox *outbox, uint32_t worker, uint64_
                                  const char *refusal, struct error *error);
 must_use enum err outbox_shutdown(struct outbox *outbox, uint32_t worker, uint64_t epoch,
                                   const char *reason, struct error *error);
-must_use enum err outbox_comm_id(struct outbox *outbox, uint32_t worker, uint64_t epoch,
-                                 const Penstock__Wire__CommId *id, struct error *error);
 
 #endif

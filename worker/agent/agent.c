@@ -342,7 +342,9 @@ static void on_message(struct agent *agent, const Penstock__Wire__ToAgent *messa
     case PENSTOCK__WIRE__TO_AGENT__BODY_SHUTDOWN:
         on_shutdown(agent, message->shutdown, now_ns);
         return;
-    case PENSTOCK__WIRE__TO_AGENT__BODY_COMM_ID: return; /* no trainer here asks for one */
+    case PENSTOCK__WIRE__TO_AGENT__BODY_COMM_ID:
+        attempt_take_comm_id(&agent->attempt, &agent->world, message->comm_id);
+        return;
     case PENSTOCK__WIRE__TO_AGENT__BODY_WELCOME:
     case PENSTOCK__WIRE__TO_AGENT__BODY__NOT_SET:
     case _PENSTOCK__WIRE__TO_AGENT__BODY__CASE_IS_INT_SIZE: break;
@@ -459,6 +461,7 @@ enum err agent_create(struct agent **made, const struct agent_options *options,
     agent->link = options->link;
     agent->unsent_end = &agent->unsent_first;
     agent->attempt.events[0].fd = agent->attempt.events[1].fd = -1;
+    agent->attempt.comm_id.fd = -1;
     agent->world = (struct attempt_world){ .launcher = options->launcher,
                                            .slot = &agent->slot,
                                            .state_dir = agent->state_dir,

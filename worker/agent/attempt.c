@@ -56,6 +56,7 @@ static void release(struct attempt *attempt, struct attempt_world *world)
                  attempt->run, attempt->number, world->abandoned_count);
     }
     attempt->reduce = NULL;
+    comm_id_close(&attempt->comm_id);
     attempt->alive = false;
 }
 
@@ -191,10 +192,14 @@ static enum err open_events(struct events_in *in, enum events_encoding encoding,
     return rc;
 }
 
+/* A gang on GPUs gets a pipe for its id, one on CPUs a segment to reduce in; *fd is what the trainer inherits,
+ * and the caller's when there is no segment. */
 static enum err open_gang(struct attempt *attempt, const struct attempt_world *world,
-                          const Penstock__Wire__Launch *launch, struct error *error)
+                          const Penstock__Wire__Launch *launch, int *fd, struct error *error)
 {
-    if (launch->n_gang < 2 || strcmp(world->slot->backend, "cuda") == 0) return ERR_OK;
+    if (launch->n_gang < 2) return ERR_OK;
+    if (strcmp(world->slot->backend, "cuda") == 0)
+        return comm_id_open(&attempt->comm_id, fd, error);
     struct reduce_options options = {
         .gang = launch->gang,
         .gang_count = launch->n_gang,
@@ -202,7 +207,9 @@ static enum err open_gang(struct attempt *attempt, const struct attempt_world *w
         .key = hash_mix(hash_mix(world->epoch, launch->run), launch->attempt),
         .buffer_bytes = REDUCE_BUFFER_BYTES,
     };
-    return reduce_start(&attempt->reduce, &options, error);
+    enum err rc = reduce_start(&attempt->reduce, &options, error);
+    if (rc == ERR_OK) *fd = reduce_fd(attempt->reduce);
+    return rc;
 }
 
 static enum err spawn(struct attempt *attempt, struct attempt_world *world,
@@ -230,7 +237,7 @@ static enum err spawn(struct attempt *attempt, struct attempt_world *world,
                                  .events_fd = EVENTS_FD,
                                  .events_pb_fd = EVENTS_PB_FD,
                                  .comm_fd = attempt->reduce ? COMM_FD : -1,
-                                 .comm_id_fd = -1 };
+                                 .comm_id_fd = attempt->comm_id.fd >= 0 ? COMM_FD : -1 };
     if (attempt->reduce) contract.comm_bytes = reduce_segment_bytes(attempt->reduce);
     struct arena arena = { 0 };
     const char *directory =
@@ -272,12 +279,10 @@ static enum err prepare(struct attempt *attempt, struct attempt_world *world,
         rc = open_events(&attempt->events[0], EVENTS_JSON, &fds[0], error);
     }
     if (rc == ERR_OK) rc = open_events(&attempt->events[1], EVENTS_PROTOBUF, &fds[1], error);
-    if (rc == ERR_OK) rc = open_gang(attempt, world, launch, error);
-    if (rc == ERR_OK) {
-        if (attempt->reduce) fds[2] = reduce_fd(attempt->reduce);
-        rc = spawn(attempt, world, launch, fds, attempt->reduce ? 3 : 2, error);
-    }
-    for (size_t i = 0; i < 2; i++)
+    if (rc == ERR_OK) rc = open_gang(attempt, world, launch, &fds[2], error);
+    if (rc == ERR_OK) rc = spawn(attempt, world, launch, fds, fds[2] >= 0 ? 3 : 2, error);
+    if (attempt->reduce) fds[2] = -1; /* its own */
+    for (size_t i = 0; i < ARRAY_COUNT(fds); i++)
         if (fds[i] >= 0) close(fds[i]);
     return rc;
 }
@@ -290,6 +295,7 @@ void attempt_begin(struct attempt *attempt, struct attempt_world *world,
     struct error error = { 0 };
     memset(attempt, 0, sizeof *attempt);
     attempt->events[0].fd = attempt->events[1].fd = -1;
+    attempt->comm_id.fd = -1;
     attempt->alive = true;
     attempt->run = launch->run;
     attempt->number = launch->attempt;
@@ -451,6 +457,39 @@ static void on_gate(struct attempt *attempt, struct attempt_world *world,
     post(world, &message);
 }
 
+static void note_stale_id(const struct attempt *attempt, struct attempt_world *world,
+                          const char *why)
+{
+    world->stale_id_count++;
+    log_line(LOG_LEVEL_WARN, "run=%u attempt=%u gang id dropped: %s; %u so far", attempt->run,
+             attempt->number, why, world->stale_id_count);
+}
+
+/* Member 0's trainer made the id; the coordinator knows the others. */
+static void on_comm_id(struct attempt *attempt, struct attempt_world *world,
+                       const struct trainer_event *event)
+{
+    if (event->run != attempt->run || event->attempt != attempt->number) {
+        note_stale_id(attempt, world, "it is tagged with another attempt");
+        return;
+    }
+    if (attempt->member != 0 || attempt->comm_id.fd < 0) {
+        note_stale_id(attempt, world, "no gang waits for it");
+        return;
+    }
+    comm_id_close(&attempt->comm_id); /* member 0 is given none: the trainer knows it */
+    Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
+    Penstock__Wire__CommId id = PENSTOCK__WIRE__COMM_ID__INIT;
+    uint8_t bytes[COMM_ID_BYTES_MAX];
+    memcpy(bytes, event->id, event->id_bytes);
+    id.run = attempt->run;
+    id.attempt = attempt->number;
+    id.id = (ProtobufCBinaryData){ event->id_bytes, bytes };
+    message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_COMM_ID;
+    message.comm_id = &id;
+    post(world, &message);
+}
+
 static void on_event(struct attempt *attempt, struct attempt_world *world,
                      const struct trainer_event *event, int64_t now_ns)
 {
@@ -462,7 +501,7 @@ static void on_event(struct attempt *attempt, struct attempt_world *world,
     case TRAINER_FAILURE:
         text_copy(attempt->failure, sizeof attempt->failure, text_of(event->text));
         return;
-    case TRAINER_COMM_ID: return; /* a gang on CPUs has no use for one */
+    case TRAINER_COMM_ID: on_comm_id(attempt, world, event); return;
     }
     unreachable("trainer event");
 }
@@ -516,6 +555,7 @@ void attempt_halt(struct attempt *attempt, struct attempt_world *world,
     }
     /* Members of the gang may be gone by now: the trainer must not wait for them until it is killed. */
     if (attempt->reduce) reduce_call_off(attempt->reduce, now_ns + attempt->grace_ns / 2);
+    comm_id_close(&attempt->comm_id);
     tell_launcher(attempt, world,
                   supervise_step(&attempt->supervise,
                                  at_once ? SUPERVISE_ON_STOP_AT_ONCE : SUPERVISE_ON_STOP,
@@ -641,6 +681,21 @@ void attempt_report(struct attempt *attempt, struct attempt_world *world,
     message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_STARTED;
     message.started = &started;
     post(world, &message);
+}
+
+void attempt_take_comm_id(struct attempt *attempt, struct attempt_world *world,
+                          const Penstock__Wire__CommId *id)
+{
+    struct error error;
+    struct comm_frame frame = {
+        .run = id->run, .attempt = id->attempt, .id = id->id.data, .id_bytes = id->id.len
+    };
+    if (!attempt->alive || id->run != attempt->run || id->attempt != attempt->number)
+        note_stale_id(attempt, world, "it is another attempt's");
+    else if (attempt->member == 0)
+        note_stale_id(attempt, world, "member 0 needs none");
+    else if (comm_id_give(&attempt->comm_id, &frame, &error) != ERR_OK)
+        note_stale_id(attempt, world, error.text);
 }
 
 void attempt_grant(struct attempt *attempt, struct attempt_world *world, int64_t lease_end_ns)

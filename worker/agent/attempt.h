@@ -15,6 +15,7 @@
 #include <poll.h>
 
 #include "proto/wire.pb-c.h"
+#include "worker/agent/comm_id.h"
 #include "worker/agent/disk.h"
 #include "worker/agent/events_in.h"
 #include "worker/agent/meter.h"
@@ -34,6 +35,7 @@ struct attempt_world {
                  Penstock__Wire__ToCoordinator *message); /* message->epoch is filled in */
     void *agent;
     uint32_t abandoned_count; /* reductions that had to be left behind */
+    uint32_t stale_id_count;  /* gangs' ids that were of no attempt here, or came twice */
 };
 
 enum attempt_phase { ATTEMPT_LAUNCHING, ATTEMPT_RUNNING, ATTEMPT_ORPHANED };
@@ -65,6 +67,7 @@ struct attempt {
     /* how it is served */
     struct meter meter;
     struct reduce *reduce;
+    struct comm_id comm_id;
 };
 
 /* Starts an attempt whose lease ends at lease_end_ns. Whatever goes wrong becomes a MemberExited of cause
@@ -84,6 +87,11 @@ void attempt_report(struct attempt *attempt, struct attempt_world *world,
 /* The launcher is gone: the kernel kills the trainer, and the rest is for us. */
 void attempt_lose_launcher(struct attempt *attempt, struct attempt_world *world,
                            int64_t now_ns);
+
+/* The id by which the gang meets, from its member 0: handed to the trainer. Another attempt's, or a second one,
+ * is dropped and counted. */
+void attempt_take_comm_id(struct attempt *attempt, struct attempt_world *world,
+                          const Penstock__Wire__CommId *id);
 
 /* Moves the end of the lease, never back. */
 void attempt_grant(struct attempt *attempt, struct attempt_world *world, int64_t lease_end_ns);

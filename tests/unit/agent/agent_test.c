@@ -118,6 +118,7 @@ struct order {
     bool resume_pinned;
     uint64_t epoch;
     const char *program; /* instead of /bin/sh -c script */
+    uint32_t gang_count; /* 0: one */
 };
 
 static void launch(struct stage *stage, struct order order)
@@ -130,7 +131,8 @@ static void launch(struct stage *stage, struct order order)
     char name[] = "demo", shell[] = "/bin/sh", flag[] = "-c", script[4096], program[256];
     char first[] = "first", second[] = "second", resume[256];
     char *argv[] = { shell, flag, script };
-    uint32_t gang[] = { 1 };
+    uint32_t gang[] = { 2, 3, 4, 5 }; /* this agent is worker 1 */
+    gang[order.member] = 1;
     snprintf(script, sizeof script, "%s", order.script ? order.script : "");
     snprintf(program, sizeof program, "%s", order.program ? order.program : "");
     snprintf(resume, sizeof resume, "%s", order.resume ? order.resume : "");
@@ -148,7 +150,8 @@ static void launch(struct stage *stage, struct order order)
     launch.run = RUN;
     launch.run_name = name;
     launch.attempt = order.attempt ? order.attempt : 1;
-    launch.n_gang = 1;
+    launch.member = order.member;
+    launch.n_gang = order.gang_count ? order.gang_count : 1;
     launch.gang = gang;
     launch.answers_heartbeat = stage->beat;
     launch.lease_ns = (uint64_t)(order.lease_ns ? order.lease_ns : FOREVER_NS);
@@ -273,7 +276,8 @@ static long await_number(struct stage *stage, const char *name)
 
 /* ---- the stage ---- */
 
-static int set_up(void **state)
+/* The slot is what `probe` prints, a script; NULL: it fails. */
+static int set_up_slot(void **state, const char *probe)
 {
     struct stage *stage = calloc(1, sizeof *stage);
     struct error error = { 0 };
@@ -281,6 +285,13 @@ static int set_up(void **state)
     snprintf(stage->dir, sizeof stage->dir, "%.40s/agent-test-XXXXXX", base ? base : "/tmp");
     log_setup(log_level_of(getenv("PENSTOCK_LOG"), LOG_LEVEL_ERROR), "test");
     if (!mkdtemp(stage->dir)) return -1;
+    char trainer[128] = "/bin/false";
+    if (probe) {
+        snprintf(trainer, sizeof trainer, "%s/penstock-train", stage->dir);
+        int fd = open(trainer, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+        if (fd < 0 || write(fd, probe, strlen(probe)) != (ssize_t)strlen(probe)) return -1;
+        close(fd);
+    }
     if (launcher_start(&stage->launcher, &error) != ERR_OK) return -1;
     if (link_memory_create(&stage->office, 2, 4096, &error) != ERR_OK) return -1;
     stage->coordinator = link_memory_of(stage->office, 0);
@@ -289,11 +300,16 @@ static int set_up(void **state)
                                      .launcher = &stage->launcher,
                                      .slot_count = 1,
                                      .host = "here",
-                                     .trainer_path = "/bin/false",
+                                     .trainer_path = trainer,
                                      .keep_signals = true };
     if (agent_create(&stage->agent, &options, &error) != ERR_OK) return -1;
     *state = stage;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_slot(state, NULL);
 }
 
 static void welcome(struct stage *stage)
@@ -309,6 +325,17 @@ static void welcome(struct stage *stage)
 static int set_up_welcome(void **state)
 {
     if (set_up(state) != 0) return -1;
+    welcome(*state);
+    return 0;
+}
+
+static int set_up_gpu(void **state)
+{
+    if (set_up_slot(state, "#!/bin/sh\n"
+                           "echo '{\"backend\":\"cuda\",\"device\":\"a GPU\",\"device_class\":"
+                           "\"gpu\",\"pci_bus_id\":\"0000:3B:00.0\",\"peak_flops\":1e12,"
+                           "\"memory_bytes\":1024}'\n") != 0)
+        return -1;
     welcome(*state);
     return 0;
 }
@@ -885,8 +912,102 @@ static void test_garbage_on_the_link_changes_nothing(void **state)
     drop_exit(stage, 1, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_OWN);
 }
 
+/* ---- gangs on GPUs ---- */
+
+static void give_comm_id(struct stage *stage, uint64_t epoch, uint32_t run, uint32_t attempt)
+{
+    static uint8_t bytes[] = { 'i', 0, 'd' };
+    Penstock__Wire__CommId id = PENSTOCK__WIRE__COMM_ID__INIT;
+    id.run = run;
+    id.attempt = attempt;
+    id.id = (ProtobufCBinaryData){ sizeof bytes, bytes };
+    tell(stage, epoch, PENSTOCK__WIRE__TO_AGENT__BODY_COMM_ID, &id);
+}
+
+static void test_gpu_of_the_slot_is_in_its_hello(void **state)
+{
+    if (set_up_slot(state, "#!/bin/sh\necho '{\"backend\":\"cuda\",\"device_class\":\"gpu\","
+                           "\"pci_bus_id\":\"0000:3B:00.0\",\"memory_bytes\":1024}'\n") != 0)
+        fail_msg("no stage");
+    Penstock__Wire__ToCoordinator *message =
+        await(*state, PENSTOCK__WIRE__TO_COORDINATOR__BODY_HELLO);
+    assert_string_equal(message->hello->backend, "cuda");
+    assert_string_equal(message->hello->device_class, "gpu");
+    assert_string_equal(message->hello->pci_bus_id, "00000000:3b:00.0");
+    assert_int_equal(message->hello->memory_bytes, 1024);
+    assert_string_not_equal(message->hello->visible_device, "");
+    codec_free_to_coordinator(message);
+}
+
+/* Member 0's trainer makes the id; what carries another tag, or comes twice, is dropped. */
+static void test_gang_id_goes_up_once(void **state)
+{
+    struct stage *stage = *state;
+    launch(stage, (struct order){
+                      .script = "say() { echo \"{\\\"comm_id\\\":\\\"$1\\\",\\\"run\\\":$2,"
+                                "\\\"attempt\\\":$3}\" >$PENSTOCK_EVENTS; }; "
+                                "say 00 3 2; say 01 4 1; "
+                                "say 6900ff $PENSTOCK_RUN_INDEX $PENSTOCK_ATTEMPT; "
+                                "say 6900ff $PENSTOCK_RUN_INDEX $PENSTOCK_ATTEMPT; "
+                                "od -An -tx1 </dev/fd/$PENSTOCK_COMM_ID_FD >got; echo >>got",
+                      .gang_count = 2 });
+    Penstock__Wire__ToCoordinator *message =
+        await(stage, PENSTOCK__WIRE__TO_COORDINATOR__BODY_COMM_ID);
+    assert_int_equal(message->epoch, EPOCH);
+    assert_int_equal(message->comm_id->run, RUN);
+    assert_int_equal(message->comm_id->attempt, 1);
+    assert_int_equal(message->comm_id->id.len, 3);
+    assert_memory_equal(message->comm_id->id.data, "i\0\377", 3);
+    codec_free_to_coordinator(message);
+    /* The next message but heartbeats is its end: nothing of the other three came through. */
+    drop_exit(stage, 1, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_OWN);
+    char got[64];
+    read_file(stage, "got", got, sizeof got);
+    assert_string_equal(got, "\n"); /* its own pipe ended without a frame */
+}
+
+static const char read_id[] =
+    "echo '{\"step\":1}' >$PENSTOCK_EVENTS; "
+    "od -An -v -tx1 </dev/fd/$PENSTOCK_COMM_ID_FD >got; echo end >>got";
+
+static void test_gang_id_reaches_the_trainer(void **state)
+{
+    struct stage *stage = *state;
+    char got[128];
+    launch(stage, (struct order){ .script = read_id, .gang_count = 2, .member = 1 });
+    give_comm_id(stage, EPOCH - 1, RUN, 1); /* another epoch */
+    give_comm_id(stage, EPOCH, RUN, 2);     /* another attempt */
+    give_comm_id(stage, EPOCH, RUN + 1, 1); /* another run */
+    give_comm_id(stage, EPOCH, RUN, 1);
+    give_comm_id(stage, EPOCH, RUN, 1); /* twice: nobody waits any more */
+    drop_exit(stage, 1, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_OWN);
+    read_file(stage, "got", got, sizeof got);
+    assert_string_equal(got, " 0b 00 00 00 03 00 00 00 01 00 00 00 69 00 64\nend\n");
+    give_comm_id(stage, EPOCH, RUN, 1); /* after its end */
+    launch(stage, (struct order){ .script = "test -z \"$PENSTOCK_COMM_ID_FD\"", .attempt = 2 });
+    Penstock__Wire__ToCoordinator *message =
+        await_exit(stage, 2, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_OWN);
+    assert_int_equal(message->exited->exit_code, 0); /* a gang of one meets nobody */
+    codec_free_to_coordinator(message);
+}
+
+/* A trainer that waits for the id learns from the pipe's end that it will not come. */
+static void test_stop_ends_the_wait_for_the_gang_id(void **state)
+{
+    struct stage *stage = *state;
+    char got[64], script[256];
+    snprintf(script, sizeof script, "trap '' TERM; %s", read_id);
+    launch(stage, (struct order){ .script = script, .gang_count = 2, .member = 1 });
+    await_step(stage, 1);
+    stop(stage, EPOCH, 1, false);
+    drop_exit(stage, 1, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_STOPPED);
+    read_file(stage, "got", got, sizeof got);
+    assert_string_equal(got, "end\n");
+}
+
 int main(void)
 {
+    signal(SIGPIPE, SIG_IGN); /* as agent_main does */
 #define ALIVE(test) cmocka_unit_test_setup_teardown(test, set_up_welcome, tear_down)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_hello_says_what_the_slot_is, set_up, tear_down),
@@ -918,6 +1039,11 @@ int main(void)
         ALIVE(test_cpu_time_is_measured),
         ALIVE(test_shutdown_stops_and_says_goodbye),
         ALIVE(test_garbage_on_the_link_changes_nothing),
+#define ON_GPU(test) cmocka_unit_test_setup_teardown(test, set_up_gpu, tear_down)
+        cmocka_unit_test_teardown(test_gpu_of_the_slot_is_in_its_hello, tear_down),
+        ON_GPU(test_gang_id_goes_up_once),
+        ON_GPU(test_gang_id_reaches_the_trainer),
+        ON_GPU(test_stop_ends_the_wait_for_the_gang_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

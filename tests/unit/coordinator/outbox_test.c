@@ -274,6 +274,81 @@ static void a_launch_whose_attempt_is_over_is_dropped(void **state)
     clear_scene();
 }
 
+/* ---- a GPU gang's id ---- */
+
+static void put_comm_id(uint32_t from, uint32_t run, uint32_t attempt)
+{
+    static uint8_t bytes[] = { 0, 7, 255, 0 };
+    Penstock__Wire__CommId id;
+    penstock__wire__comm_id__init(&id);
+    id.run = run;
+    id.attempt = attempt;
+    id.id = (ProtobufCBinaryData){ sizeof bytes, bytes };
+    assert_int_equal(outbox_put_comm_id(&scene.outbox, scene.core, from, &id, NULL), ERR_OK);
+}
+
+static void a_gang_id_follows_its_launch(void **state)
+{
+    (void)state;
+    set_scene("east");
+    outbox_heartbeat(&scene.outbox, 1, 1,
+                     T0); /* worker 2 has not been heard: its launch waits */
+    assert_int_equal(outbox_perform(&scene.outbox, scene.core, NULL), ERR_OK);
+    codec_free_to_agent(fetch(1));
+    put_comm_id(1, 0, 1);
+    assert_int_equal(outbox_perform(&scene.outbox, scene.core, NULL), ERR_OK);
+    assert_null(fetch(1)); /* who made it needs none */
+    assert_null(fetch(2));
+    outbox_heartbeat(&scene.outbox, 2, 1, T0);
+    assert_int_equal(outbox_perform(&scene.outbox, scene.core, NULL), ERR_OK);
+    Penstock__Wire__ToAgent *first = fetch(2), *second = fetch(2);
+    assert_int_equal(first->body_case, PENSTOCK__WIRE__TO_AGENT__BODY_LAUNCH);
+    assert_int_equal(second->body_case, PENSTOCK__WIRE__TO_AGENT__BODY_COMM_ID);
+    assert_int_equal(second->epoch, 1);
+    assert_int_equal(second->comm_id->run, 0);
+    assert_int_equal(second->comm_id->attempt, 1);
+    assert_int_equal(second->comm_id->id.len, 4);
+    assert_memory_equal(second->comm_id->id.data, "\0\7\377", 4);
+    codec_free_to_agent(first);
+    codec_free_to_agent(second);
+    assert_null(fetch(2)); /* once */
+    assert_int_equal(scene.outbox.comm_id_count, 0);
+    assert_int_equal(scene.outbox.stale_comm_id_count, 0);
+    clear_scene();
+}
+
+static void stale_gang_ids_are_dropped_and_counted(void **state)
+{
+    (void)state;
+    set_scene("east");
+    outbox_heartbeat(&scene.outbox, 1, 1, T0);
+    outbox_heartbeat(&scene.outbox, 2, 1, T0);
+    assert_int_equal(outbox_perform(&scene.outbox, scene.core, NULL), ERR_OK);
+    for (uint32_t worker = 1; worker <= 2; worker++)
+        codec_free_to_agent(fetch(worker));
+    put_comm_id(1, 0, 2); /* an attempt that is not yet */
+    put_comm_id(2, 0, 1); /* not member 0 */
+    put_comm_id(1, 1, 1); /* no such run */
+    assert_int_equal(scene.outbox.stale_comm_id_count, 3);
+    put_comm_id(1, 0, 1); /* whose attempt ends before it is sent */
+    for (uint32_t member = 0; member < 2; member++)
+        step((struct event){ .kind = EVENT_EXITED,
+                             .as.exited = { .worker = member + 1,
+                                            .attempt = 1,
+                                            .member = member,
+                                            .ending = ENDING_LAUNCH_FAILED,
+                                            .exit_code = -1,
+                                            .telemetry = { .loss_micro = LOSS_UNKNOWN } } });
+    assert_int_equal(outbox_perform(&scene.outbox, scene.core, NULL), ERR_OK);
+    Penstock__Wire__ToAgent *message;
+    while ((message = fetch(2)) != NULL) {
+        assert_int_not_equal(message->body_case, PENSTOCK__WIRE__TO_AGENT__BODY_COMM_ID);
+        codec_free_to_agent(message);
+    }
+    assert_int_equal(scene.outbox.stale_comm_id_count, 4);
+    clear_scene();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +358,8 @@ int main(void)
         cmocka_unit_test(a_lost_worker_gets_nothing),
         cmocka_unit_test(a_full_link_loses_nothing),
         cmocka_unit_test(a_launch_whose_attempt_is_over_is_dropped),
+        cmocka_unit_test(a_gang_id_follows_its_launch),
+        cmocka_unit_test(stale_gang_ids_are_dropped_and_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
