@@ -72,7 +72,7 @@ static uint32_t class_find(const struct campaign_spec *campaign, const char *nam
 
 /* A worker that speaks well may still be of no use here. */
 static void judge_hello(struct intake *intake, const Penstock__Wire__Hello *hello,
-                        uint32_t class_index)
+                        const char *device_class, uint32_t class_index)
 {
     struct writer writer = writer_of(intake->refusal, sizeof intake->refusal);
     if (strcmp(hello->version, PENSTOCK_VERSION) != 0)
@@ -80,8 +80,28 @@ static void judge_hello(struct intake *intake, const Penstock__Wire__Hello *hell
                       PENSTOCK_VERSION);
     else if (class_index == NO_INDEX)
         writer_format(&writer, "the campaign has no price for device class \"%.60s\"; add it",
-                      hello->device_class);
+                      device_class);
     if (writer.len > 0) intake->kind = INTAKE_UNFIT;
+}
+
+/* A slot is a GPU when its trainer opened it, or when the campaign has a price for it, because then it is the GPU
+ * that is sold, and a trainer of somebody else's may use it. What NVML says of the GPU is then taken over. */
+static const char *take_gpu(struct record_worker *to, const Penstock__Wire__Hello *hello,
+                            const struct campaign_spec *campaign)
+{
+    const Penstock__Wire__Gpu *gpu = hello->gpu;
+    bool opened = strcmp(hello->backend, "cpu") != 0;
+    if (!gpu || (!opened && class_find(campaign, gpu->device_class) == NO_INDEX))
+        return hello->device_class;
+    to->on_cpu = false;
+    to->device = text_of(gpu->name);
+    to->memory_bytes = gpu->memory_bytes;
+    if (gpu->pci_bus_id[0]) to->pci_bus_id = text_of(gpu->pci_bus_id);
+    if (gpu->peak_flops > 0 || !opened) {
+        to->peak_flops = count_of(gpu->peak_flops);
+        to->peak_source = gpu->peak_flops > 0 ? TEXT("table") : TEXT("");
+    }
+    return gpu->device_class;
 }
 
 static enum err take_hello(struct intake *intake, const struct core *core, uint32_t worker,
@@ -118,8 +138,9 @@ static enum err take_hello(struct intake *intake, const struct core *core, uint3
     }
     enum err rc = take_text(&to->backend_reason, hello->backend_reason, 512, "reason", error);
     if (rc != ERR_OK) return rc;
-    to->class_index = class_find(core_campaign(core), hello->device_class);
-    judge_hello(intake, hello, to->class_index);
+    const char *device_class = take_gpu(to, hello, core_campaign(core));
+    to->class_index = class_find(core_campaign(core), device_class);
+    judge_hello(intake, hello, device_class, to->class_index);
     return ERR_OK;
 }
 

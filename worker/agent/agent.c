@@ -37,6 +37,7 @@ struct agent {
     struct link *link;
     enum agent_state state;
     struct slot slot;
+    struct gpu *gpu;
     struct attempt_world world;
     char state_dir[DISK_PATH_BYTES];
     uint64_t launch_ids;
@@ -112,10 +113,28 @@ static void post(void *context, Penstock__Wire__ToCoordinator *message)
     send_message(context, message, false);
 }
 
+/* Borrows the facts' strings. */
+static void describe_gpu(struct gpu_facts *facts, Penstock__Wire__Gpu *gpu)
+{
+    slot_normalize_pci(facts->pci_bus_id);
+    facts->name[NAME_MAX_BYTES - 1] = '\0';
+    codec_make_utf8(facts->name);
+    codec_make_utf8(facts->driver);
+    gpu->name = facts->name;
+    gpu->device_class = facts->class;
+    gpu->pci_bus_id = facts->pci_bus_id;
+    gpu->memory_bytes = (uint64_t)facts->memory_bytes;
+    gpu->peak_flops = facts->peak_flops;
+    gpu->driver = facts->driver;
+    gpu->has_activity = facts->has_gpm;
+}
+
 static void send_hello(struct agent *agent)
 {
     Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
     Penstock__Wire__Hello hello = PENSTOCK__WIRE__HELLO__INIT;
+    Penstock__Wire__Gpu gpu = PENSTOCK__WIRE__GPU__INIT;
+    struct gpu_facts facts = *gpu_facts(agent->gpu);
     char version[] = PENSTOCK_VERSION;
     hello.worker = agent->link->rank;
     hello.host = agent->slot.host;
@@ -133,6 +152,10 @@ static void send_hello(struct agent *agent)
     hello.memory_bytes = agent->slot.memory_bytes;
     if (strcmp(agent->slot.backend, "cuda") == 0)
         hello.visible_device = agent->slot.visible_devices;
+    if (facts.found) {
+        describe_gpu(&facts, &gpu);
+        hello.gpu = &gpu;
+    }
     message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_HELLO;
     message.hello = &hello;
     agent->beats_ns[0] = boot_clock_ns();
@@ -471,6 +494,15 @@ enum err agent_create(struct agent **made, const struct agent_options *options,
               options->trainer_path);
     slot_probe(&agent->slot, options->launcher, ++agent->launch_ids,
                options->probe_timeout_ns > 0 ? options->probe_timeout_ns : PROBE_TIMEOUT_NS);
+    agent->gpu = gpu_open(&(struct gpu_options){ .which = slot_gpu(&agent->slot),
+                                                 .library = options->nvml_path });
+    if (!agent->gpu) {
+        agent_destroy(agent);
+        return error_set(error, ERR_NO_MEMORY, "no memory for the agent");
+    }
+    agent->world.gpu = agent->gpu;
+    if (!gpu_facts(agent->gpu)->found)
+        log_line(LOG_LEVEL_DEBUG, "no GPU is watched: %s", gpu_facts(agent->gpu)->reason);
     if (agent->slot.peak_flops <= 0)
         log_line(LOG_LEVEL_WARN, "speed unknown: %s", agent->slot.backend_reason);
     send_hello(agent);
@@ -491,6 +523,7 @@ void agent_destroy(struct agent *agent)
             ERR_OK)
             log_line(LOG_LEVEL_WARN, "the launcher could not be told to end a trainer");
     attempt_drop(&agent->attempt, &agent->world);
+    gpu_close(agent->gpu);
     while (agent->unsent_first) {
         struct unsent *unsent = agent->unsent_first;
         agent->unsent_first = unsent->next;

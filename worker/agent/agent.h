@@ -6,7 +6,7 @@
  * lives any more. It keeps the deadlines (start-up, step, lease, stop grace) by its own clock, without
  * anybody's help: a trainer without a fresh lease is asked to stop at the lease's end and is dead a
  * grace later, even when the coordinator is gone, and even when this agent is gone or hangs (the launcher
- * holds the same limit). It never decides what is run, touches no GPU, and never waits for a peer.
+ * holds the same limit). It never decides what is run, opens no CUDA, and never waits for a peer.
  *
  * Order of messages: Hello; Welcome; then Heartbeats, and per attempt: Launch -> MemberStarted ->
  * GateReached, CheckpointWritten... -> MemberExited; at the end Shutdown -> (MemberExited) -> Goodbye. A
@@ -27,6 +27,7 @@ struct agent_options {
     const char *host;          /* NULL: the host's name */
     const char *trainer_path;  /* penstock-train; NULL: beside this program, else in PATH */
     int64_t probe_timeout_ns;  /* for measuring the slot; 0: 60 s */
+    const char *nvml_path;     /* NULL: libnvidia-ml.so.1 */
     bool keep_signals; /* true: leaves signals and the parent's death alone, for tests */
 };
 

@@ -18,6 +18,7 @@
 #include "worker/agent/comm_id.h"
 #include "worker/agent/disk.h"
 #include "worker/agent/events_in.h"
+#include "worker/agent/gpu.h"
 #include "worker/agent/meter.h"
 #include "worker/agent/pace.h"
 #include "worker/agent/reduce.h"
@@ -29,6 +30,7 @@
 struct attempt_world {
     struct launcher *launcher;
     const struct slot *slot;
+    struct gpu *gpu; /* of the slot; counts nothing where there is none */
     const char *state_dir;
     uint64_t epoch;
     void (*post)(void *agent,

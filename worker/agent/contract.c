@@ -53,6 +53,7 @@ static size_t put_torchrun(const struct contract *contract, const char **env,
     if (strcmp(contract->slot->backend, "cuda") == 0)
         env[n++] =
             arena_format(arena, "CUDA_VISIBLE_DEVICES=%s", contract->slot->visible_devices);
+    env[n++] = "CUDA_DEVICE_ORDER=PCI_BUS_ID"; /* as NVML counts */
     return n;
 }
 

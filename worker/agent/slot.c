@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "proto/wire/codec.h"
+#include "worker/agent/chips.h"
 #include "worker/agent/json.h"
 #include "worker/spawn/process.h"
 
@@ -117,6 +118,24 @@ static void put_line(char *to, size_t to_bytes, const char *from)
         if (*c == '\n' || *c == '\t') *c = ' ';
 }
 
+/* The vendor's figure stands above what a short run measured. */
+static void know_chip(struct slot *slot)
+{
+    double peak_flops = chip_peak_flops(chip_find(slot->device));
+    if (strcmp(slot->device_class, "cpu") == 0 || !slot->device_class[0])
+        chip_class(slot->device, slot->device_class);
+    if (peak_flops <= 0) return;
+    slot->peak_flops = peak_flops;
+    text_copy(slot->peak_source, sizeof slot->peak_source, TEXT("table"));
+}
+
+const char *slot_gpu(const struct slot *slot)
+{
+    const char *list = getenv("CUDA_VISIBLE_DEVICES");
+    if (slot->pci_bus_id[0]) return slot->pci_bus_id;
+    return list && !list[0] ? "" : slot->visible_devices;
+}
+
 enum err slot_parse(struct slot *slot, struct text line, struct error *error)
 {
     struct json_scan json = json_scan_of(line);
@@ -157,6 +176,7 @@ enum err slot_parse(struct slot *slot, struct text line, struct error *error)
     read.peak_flops = isfinite(peak_flops) && peak_flops > 0 ? peak_flops : 0;
     read.memory_bytes = memory_bytes > 0 && memory_bytes < 0x1p62 ? (uint64_t)memory_bytes : 0;
     slot_normalize_pci(read.pci_bus_id);
+    if (strcmp(read.backend, "cpu") != 0) know_chip(&read);
     if (!read.device_class[0])
         text_copy(read.device_class, sizeof read.device_class, TEXT("cpu"));
     *slot = read;
@@ -200,7 +220,8 @@ static enum err start_probe(const struct slot *slot, struct launcher *launcher, 
     snprintf(devices, sizeof devices, "CUDA_VISIBLE_DEVICES=%s", slot->visible_devices);
     snprintf(out, sizeof out, "/dev/fd/%d", LAUNCH_FD_FIRST);
     const char *argv[] = { slot->trainer_path, "probe", NULL };
-    const char *env[] = { threads, blas_threads, devices, NULL };
+    const char *env[] = { threads, blas_threads, devices, "CUDA_DEVICE_ORDER=PCI_BUS_ID",
+                          NULL };
     if (pipe2(ends, O_CLOEXEC) != 0) return error_errno(error, "pipe");
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     struct launch launch = { .id = id,

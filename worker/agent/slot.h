@@ -39,6 +39,11 @@ void slot_probe(struct slot *slot, struct launcher *launcher, uint64_t id, int64
 /* Takes over the line that the probe printed. */
 must_use enum err slot_parse(struct slot *slot, struct text line, struct error *error);
 
+/* The slot's GPU as NVML may be asked for it: the bus id that the probe found, else the entry of
+ * CUDA_VISIBLE_DEVICES, whose indices count in order of the bus because trainers run with
+ * CUDA_DEVICE_ORDER=PCI_BUS_ID. Empty when all GPUs are hidden. */
+const char *slot_gpu(const struct slot *slot);
+
 /* Brings the forms that drivers and tools use ("0000:3B:00.0", "3b:00.0") into one, "00000000:3b:00.0", so that
  * ids can be compared as strings; anything else becomes empty: unknown. */
 void slot_normalize_pci(char id[NAME_MAX_BYTES]);

@@ -42,6 +42,54 @@ static void test_good_line(void **state)
     assert_int_equal(slot.memory_bytes, 85899345920U);
 }
 
+/* What the table of chips knows stands above what the probe measured; only for GPUs. */
+static void test_known_chips(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        double peak_flops;
+        const char *source, *class;
+    } rows[] = {
+        { "{\"backend\":\"cuda\",\"device\":\"NVIDIA A100-SXM4-80GB\",\"peak_flops\":2e14,"
+          "\"source\":\"gemm\"}",
+          312e12, "table", "a100" },
+        { "{\"backend\":\"cuda\",\"device\":\"NVIDIA Foo 9\",\"peak_flops\":2e14,"
+          "\"source\":\"gemm\"}",
+          2e14, "gemm", "foo-9" },
+        { "{\"backend\":\"cuda\",\"device\":\"NVIDIA Foo 9\"}", 0, "", "foo-9" },
+        { "{\"backend\":\"cpu\",\"device\":\"T4 of a processor\",\"peak_flops\":1e11,"
+          "\"source\":\"sgemm\"}",
+          1e11, "sgemm", "cpu" },
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct slot slot;
+        slot_init(&slot, 0, 1, "h", NULL);
+        assert_int_equal(slot_parse(&slot, text_of(rows[i].line), NULL), ERR_OK);
+        assert_true(slot.peak_flops == rows[i].peak_flops);
+        assert_string_equal(slot.peak_source, rows[i].source);
+        assert_string_equal(slot.device_class, rows[i].class);
+    }
+}
+
+static void test_how_the_gpu_is_called(void **state)
+{
+    (void)state;
+    struct slot slot;
+    assert_int_equal(unsetenv("CUDA_VISIBLE_DEVICES"), 0);
+    slot_init(&slot, 3, 4, "h", NULL);
+    assert_string_equal(slot_gpu(&slot), "3");
+    assert_int_equal(setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b", 1), 0);
+    slot_init(&slot, 1, 2, "h", NULL);
+    assert_string_equal(slot_gpu(&slot), "GPU-b");
+    text_copy(slot.pci_bus_id, sizeof slot.pci_bus_id, TEXT("00000000:3b:00.0"));
+    assert_string_equal(slot_gpu(&slot), "00000000:3b:00.0");
+    assert_int_equal(setenv("CUDA_VISIBLE_DEVICES", "", 1), 0); /* all are hidden */
+    slot_init(&slot, 0, 1, "h", NULL);
+    assert_string_equal(slot_gpu(&slot), "");
+    assert_int_equal(unsetenv("CUDA_VISIBLE_DEVICES"), 0);
+}
+
 static void test_forms_of_pci_ids(void **state)
 {
     (void)state;
@@ -155,6 +203,8 @@ static void test_probe(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_good_line),
+                                        cmocka_unit_test(test_known_chips),
+                                        cmocka_unit_test(test_how_the_gpu_is_called),
                                         cmocka_unit_test(test_bad_lines_change_nothing),
                                         cmocka_unit_test(test_forms_of_pci_ids),
                                         cmocka_unit_test(test_choice_of_device),

@@ -27,7 +27,7 @@ static void drop_action(void *context, const struct action *action)
     (void)action;
 }
 
-/* A core that knows a campaign with device class "cpu", in epoch 4. */
+/* A core that knows a campaign with device classes "cpu" and "gpu", in epoch 4. */
 static struct core *make_core(void)
 {
     struct campaign_spec spec = { .name = "intake",
@@ -37,8 +37,8 @@ static struct core *make_core(void)
                                   .tiers = { { 1000000, NO_INDEX } },
                                   .owner_count = 1,
                                   .owners = { { .name = "ada" } },
-                                  .class_count = 1,
-                                  .classes = { { "cpu", 1000000 } },
+                                  .class_count = 2,
+                                  .classes = { { "cpu", 1000000 }, { "gpu", 9000000 } },
                                   .heartbeat_ns = NS_PER_S,
                                   .lease_ns = 60 * NS_PER_S,
                                   .worker_timeout_ns = 10 * NS_PER_S,
@@ -141,6 +141,58 @@ static void hellos_are_judged(void **state)
             assert_true(intake.event.as.hello.on_cpu);
             assert_true(text_is(intake.event.as.hello.pci_bus_id, "00000000:3b:00.0"));
             assert_int_equal(intake.event.as.hello.memory_bytes, 80);
+        }
+        intake_drop(&intake);
+    }
+    core_destroy(core);
+}
+
+/* A GPU that NVML knows makes the slot a GPU when the trainer opened it or the campaign has a price for it. */
+static void gpus_are_what_is_sold(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *backend, *gpu_class;
+        double gpu_peak;
+        enum intake_kind kind;
+        bool on_cpu;
+        uint64_t peak;
+        const char *source, *pci;
+    } cases[] = {
+        { "cpu", "gpu", 989e12, INTAKE_HELLO, false, 989000000000000, "table", "0000:5e:00.0" },
+        { "cpu", "gpu", 0, INTAKE_HELLO, false, 0, "", "0000:5e:00.0" },
+        { "cpu", "unpriced", 989e12, INTAKE_HELLO, true, 1500000000, "sgemm",
+          "00000000:3b:00.0" },
+        { "cuda", "gpu", 989e12, INTAKE_HELLO, false, 989000000000000, "table",
+          "0000:5e:00.0" },
+        { "cuda", "gpu", 0, INTAKE_HELLO, false, 1500000000, "sgemm", "0000:5e:00.0" },
+        { "cuda", "unpriced", 989e12, INTAKE_UNFIT, false, 0, "", "" },
+    };
+    struct core *core = make_core();
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
+        Penstock__Wire__Hello hello = hello_of("cpu", PENSTOCK_VERSION);
+        Penstock__Wire__Gpu gpu = PENSTOCK__WIRE__GPU__INIT;
+        struct intake intake;
+        gpu.name = writable("NVIDIA H100 80GB HBM3");
+        gpu.device_class = writable(cases[i].gpu_class);
+        gpu.pci_bus_id = writable("0000:5e:00.0");
+        gpu.peak_flops = cases[i].gpu_peak;
+        hello.backend = writable(cases[i].backend);
+        hello.gpu = &gpu;
+        message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_HELLO;
+        message.hello = &hello;
+        pack(&message);
+        assert_int_equal(intake_take(&intake, core, 1, frame, frame_bytes, T0 + 1, NULL),
+                         ERR_OK);
+        const struct record_worker *worker = &intake.event.as.hello;
+        if (intake.kind != cases[i].kind) fail_msg("case %zu: %s", i, intake.refusal);
+        if (intake.kind == INTAKE_HELLO) {
+            assert_int_equal(worker->on_cpu, cases[i].on_cpu);
+            assert_int_equal(worker->class_index, cases[i].on_cpu ? 0 : 1);
+            assert_int_equal(worker->peak_flops, cases[i].peak);
+            assert_true(text_is(worker->peak_source, cases[i].source));
+            assert_true(text_is(worker->pci_bus_id, cases[i].pci));
         }
         intake_drop(&intake);
     }
@@ -307,6 +359,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hellos_are_judged),
+        cmocka_unit_test(gpus_are_what_is_sold),
         cmocka_unit_test(heartbeats_carry_telemetry),
         cmocka_unit_test(other_epochs_change_nothing),
         cmocka_unit_test(exits_keep_the_end_of_a_long_stderr),
