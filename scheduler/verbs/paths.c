@@ -14,14 +14,24 @@ enum err path_of_program(char path[PROGRAM_PATH_BYTES], struct error *error)
     return ERR_OK;
 }
 
-enum err path_of_trainer(char path[PROGRAM_PATH_BYTES], struct error *error)
+static enum err path_beside(const char *name, char path[PROGRAM_PATH_BYTES],
+                            struct error *error)
 {
     enum err rc = path_of_program(path, error);
     if (rc != ERR_OK) return rc;
     char *slash = strrchr(path, '/');
     size_t folder_bytes = slash != NULL ? (size_t)(slash - path) + 1 : 0;
-    if (!text_copy(path + folder_bytes, PROGRAM_PATH_BYTES - folder_bytes,
-                   TEXT("penstock-train")))
+    if (!text_copy(path + folder_bytes, PROGRAM_PATH_BYTES - folder_bytes, text_of(name)))
         return error_set(error, ERR_INPUT, "the path of this program is too long");
     return ERR_OK;
+}
+
+enum err path_of_trainer(char path[PROGRAM_PATH_BYTES], struct error *error)
+{
+    return path_beside("penstock-train", path, error);
+}
+
+enum err path_of_launcher(char path[PROGRAM_PATH_BYTES], struct error *error)
+{
+    return path_beside("penstock-launch", path, error);
 }

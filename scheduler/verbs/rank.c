@@ -11,6 +11,7 @@
 #include "proto/wire/link_mpi.h"
 #include "scheduler/cli.h"
 #include "scheduler/coordinator/loop.h"
+#include "scheduler/verbs/paths.h"
 #include "worker/agent/agent.h"
 #include "worker/spawn/launcher.h"
 
@@ -107,7 +108,10 @@ static int run_agent(const struct rank_place *place, const struct rank_options *
     writer_format(&writer, "agent %u", place->rank);
     log_setup(log_level_of(getenv("PENSTOCK_LOG"), LOG_LEVEL_WARN), who);
     memset(&launcher, 0, sizeof launcher);
-    if (launcher_start(&launcher, &error) != ERR_OK) return cli_fail(&error);
+    char program[PROGRAM_PATH_BYTES];
+    if (path_of_launcher(program, &error) != ERR_OK ||
+        launcher_start(&launcher, program, &error) != ERR_OK)
+        return cli_fail(&error);
     if (link_mpi_open(&link, &slot, &error) != ERR_OK) {
         launcher_stop(&launcher, LAUNCHER_WAIT_NS);
         return cli_fail(&error);

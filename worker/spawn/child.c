@@ -57,14 +57,29 @@ never_returns static void fail(int failure_fd, const char *what, const char *obj
     _exit(127);
 }
 
-static void reset_signals(void)
+/* ---- signals ---- */
+
+static const int ignored[] = { SIGTERM, SIGINT,  SIGHUP,  SIGQUIT, SIGUSR1, SIGUSR2,
+                               SIGPIPE, SIGALRM, SIGTSTP, SIGTTIN, SIGTTOU };
+
+void child_ignore_signals(void)
 {
     for (int number = 1; number < NSIG; number++)
         if (number != SIGKILL && number != SIGSTOP) signal(number, SIG_DFL);
+    for (size_t i = 0; i < ARRAY_COUNT(ignored); i++)
+        signal(ignored[i], SIG_IGN);
+}
+
+static void reset_signals(void)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(ignored); i++)
+        signal(ignored[i], SIG_DFL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
+
+/* ---- descriptors ---- */
 
 /* Moves a descriptor out of the way of the numbers that the trainer is promised. */
 static int lift(int fd, int failure_fd)
@@ -108,36 +123,64 @@ static int set_descriptors(const struct launch_body *body, int lock_fd, int fail
     return failure_fd;
 }
 
+/* ---- environment ---- */
+
+const char **child_inherited(void)
+{
+    size_t count = 0, kept = 0;
+    while (environ[count])
+        count++;
+    const char **inherited = calloc(count + 1, sizeof *inherited);
+    for (size_t i = 0; inherited && i < count; i++)
+        if (!child_scrubs(environ[i])) inherited[kept++] = environ[i];
+    return inherited;
+}
+
 /* "NAME=value" sets a variable, "NAME" removes it. */
-static void put_variable(const char *entry, int failure_fd)
+static size_t put_variable(const char **variables, size_t count, const char *entry)
 {
-    const char *equals = strchr(entry, '=');
-    char *name = equals ? strndup(entry, (size_t)(equals - entry)) : strdup(entry);
-    if (!name || (equals ? setenv(name, equals + 1, 1) : unsetenv(name)) != 0)
-        fail(failure_fd, "set", "the environment");
-    free(name);
+    size_t name_bytes = strcspn(entry, "="), kept = 0;
+    for (size_t i = 0; i < count; i++)
+        if (variables[i][0] != entry[0] || strncmp(variables[i], entry, name_bytes) != 0 ||
+            variables[i][name_bytes] != '=')
+            variables[kept++] = variables[i];
+    if (entry[name_bytes] == '=') variables[kept++] = entry;
+    return kept;
 }
 
-static void set_environment(const struct launch_body *body, int failure_fd)
+static size_t count_of(const char *const *strings)
 {
-    for (char **at = environ; *at;) {
-        char name[256];
-        if (!child_scrubs(*at)) {
-            at++;
-            continue;
-        }
-        text_copy(name, sizeof name, (struct text){ *at, strcspn(*at, "=") });
-        char *before = *at;
-        unsetenv(name);
-        if (*at == before) at++; /* a name too long to be removed: none of ours is */
-    }
+    size_t count = 0;
+    while (strings[count])
+        count++;
+    return count;
+}
+
+const char **child_environment(const char *const *inherited, const struct launch_body *body)
+{
+    size_t count = count_of(inherited);
+    const char **variables = calloc(count + count_of(body->env) + 2, sizeof *variables);
+    if (!variables) return NULL;
+    memcpy(variables, inherited, count * sizeof *variables);
     for (size_t i = 0; body->env[i]; i++)
-        put_variable(body->env[i], failure_fd);
-    if (body->marker[0]) put_variable(body->marker, failure_fd);
+        count = put_variable(variables, count, body->env[i]);
+    if (body->marker[0]) count = put_variable(variables, count, body->marker);
+    variables[count] = NULL;
+    return variables;
 }
 
-never_returns void child_run(const struct launch_body *body, pid_t launcher_pid, int lock_fd,
-                             int failure_fd)
+/* ---- start ---- */
+
+/* exec's strings are not const, and it does not change them. */
+static char **plain(const char **strings)
+{
+    char **same;
+    memcpy(&same, &strings, sizeof same);
+    return same;
+}
+
+never_returns void child_run(const struct launch_body *body, const char **environment,
+                             pid_t launcher_pid, int lock_fd, int failure_fd)
 {
     setpgid(0, 0);
     reset_signals();
@@ -145,15 +188,9 @@ never_returns void child_run(const struct launch_body *body, pid_t launcher_pid,
     /* The launcher may have died before the line above: then nobody would ever tell. */
     if (getppid() != launcher_pid) _exit(127);
     failure_fd = set_descriptors(body, lock_fd, failure_fd);
-    set_environment(body, failure_fd);
     if (body->directory[0] && chdir(body->directory) != 0)
         fail(failure_fd, "enter", body->directory);
-    size_t count = 0;
-    while (body->argv[count])
-        count++;
-    char **argv = calloc(count + 1, sizeof(char *)); /* execvp's strings are not const */
-    for (size_t i = 0; argv && i < count; i++)
-        argv[i] = strdup(body->argv[i]);
-    if (argv && argv[0]) execvp(argv[0], argv);
+    environ = plain(environment); /* the program is looked up in the new PATH */
+    execvp(body->argv[0], plain(body->argv));
     fail(failure_fd, "run", body->argv[0]);
 }

@@ -56,6 +56,8 @@ struct job {
 struct keeper {
     int socket; /* -1: the agent is gone */
     int signals;
+    int children;           /* see process_open_children */
+    const char **inherited; /* a trainer's environment before its launch changes it */
     struct job jobs[LAUNCH_JOBS_MAX];
     struct process_list processes;
 };
@@ -71,6 +73,13 @@ static void tell(struct keeper *keeper, const struct launch_report *report)
     }
 }
 
+static void refuse(struct keeper *keeper, uint64_t id, const char *why)
+{
+    struct launch_report report = { .id = id, .kind = LAUNCH_FAILED, .exit_code = -1 };
+    text_copy(report.text, sizeof report.text, text_of(why));
+    tell(keeper, &report);
+}
+
 static void release(struct job *job)
 {
     if (job->failure_fd >= 0) close(job->failure_fd);
@@ -82,12 +91,9 @@ static void release(struct job *job)
 /* The lock is free before the agent hears that it is. */
 static void fail_job(struct keeper *keeper, struct job *job, const char *text)
 {
-    struct launch_report report = { .id = job->request.id,
-                                    .kind = LAUNCH_FAILED,
-                                    .exit_code = -1 };
-    text_copy(report.text, sizeof report.text, text_of(text));
+    uint64_t id = job->request.id;
     release(job);
-    tell(keeper, &report);
+    refuse(keeper, id, text);
 }
 
 static struct job *job_of(struct keeper *keeper, uint64_t id)
@@ -113,7 +119,7 @@ static bool no_orphans(const struct keeper *keeper)
 {
     pid_t leaders[LAUNCH_JOBS_MAX];
     size_t count = list_leaders(keeper, leaders);
-    return process_has_no_child_but(leaders, count);
+    return process_has_no_child_but(keeper->children, leaders, count);
 }
 
 static size_t find_family(struct keeper *keeper, const struct job *job)
@@ -152,26 +158,35 @@ static void reap_orphans(struct keeper *keeper)
 
 /* ---- starting ---- */
 
+/* Forks, with the pipe's writing end for the child. */
+static pid_t fork_child(struct keeper *keeper, const struct job *job, int failure_fd)
+{
+    const char **environment = child_environment(keeper->inherited, &job->body);
+    if (!environment) return -1;
+    pid_t self = getpid(), pid = fork();
+    if (pid == 0) child_run(&job->body, environment, self, job->lock_fd, failure_fd);
+    free(environment);
+    return pid;
+}
+
 static void start(struct keeper *keeper, struct job *job)
 {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) {
+    /* What a child writes fits into the pipe, so that it need not wait either. */
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
         fail_job(keeper, job, "no pipe for the new process");
         return;
     }
-    pid_t self = getpid(), pid = fork();
+    pid_t pid = fork_child(keeper, job, ends[1]);
+    close(ends[1]);
     if (pid < 0) {
         char text[LAUNCH_TEXT_BYTES];
         snprintf(text, sizeof text, "fork: %s", strerror(errno));
         close(ends[0]);
-        close(ends[1]);
         fail_job(keeper, job, text);
         return;
     }
-    if (pid == 0) child_run(&job->body, self, job->lock_fd, ends[1]);
     setpgid(pid, pid); /* as the child does: whoever comes first, the group is there */
-    close(ends[1]);
-    fcntl(ends[0], F_SETFL, O_NONBLOCK);
     for (size_t i = 0; i < job->body.fd_count; i++)
         close(job->body.fds[i]);
     job->body.fd_count = 0;
@@ -202,29 +217,21 @@ static void try_lock(struct keeper *keeper, struct job *job, int64_t now_ns)
     job->look_ns = now_ns + LOCK_LOOK_NS;
 }
 
-static void on_spawn(struct keeper *keeper, const struct request *request, int body_fd,
-                     const int *fds, size_t fd_count, int64_t now_ns)
+/* The body is the job's from here on. */
+static void on_spawn(struct keeper *keeper, const struct request *request,
+                     struct launch_body *body, int64_t now_ns)
 {
     struct job *job = NULL;
     for (size_t i = 0; !job && i < LAUNCH_JOBS_MAX; i++)
         if (keeper->jobs[i].state == JOB_FREE) job = &keeper->jobs[i];
-    struct job none = { .lock_fd = -1, .failure_fd = -1 };
-    bool is_free = job != NULL;
-    if (!job) job = &none;
-    job->request = *request;
-    struct error error = { 0 };
-    enum err rc = body_read(body_fd, &job->body, &error);
-    for (size_t i = 0; i < fd_count; i++)
-        job->body.fds[i] = fds[i];
-    job->body.fd_count = fd_count;
-    if (rc != ERR_OK || !is_free ||
-        (job_of(keeper, request->id) && job_of(keeper, request->id) != job)) {
-        fail_job(keeper, job,
-                 rc != ERR_OK ? error.text
-                 : !is_free   ? "too many trainers of one launcher"
-                              : "a trainer of this id is alive");
+    if (!job || job_of(keeper, request->id)) {
+        body_fini(body);
+        refuse(keeper, request->id,
+               job ? "a trainer of this id is alive" : "too many trainers of one launcher");
         return;
     }
+    job->request = *request;
+    job->body = *body;
     supervise_init(&job->supervise, request->grace_ns);
     if (!job->body.lock_path[0]) {
         start(keeper, job);
@@ -380,30 +387,32 @@ static void on_signal_request(struct keeper *keeper, const struct request *reque
         signal_job(keeper, job, request->signal_number);
 }
 
-static void on_requests(struct keeper *keeper)
+/* One request; whatever waits behind it wakes the next poll. */
+static void on_request(struct keeper *keeper)
 {
-    for (;;) {
-        struct request request;
-        int body_fd = -1, fds[LAUNCH_FDS_MAX];
-        size_t fd_count = 0;
-        enum err rc = request_receive(keeper->socket, &request, &body_fd, fds, &fd_count, NULL);
-        if (rc == ERR_NOT_FOUND) return;
-        if (rc == ERR_INPUT) continue;
-        int64_t now_ns = boot_clock_ns();
-        if (rc != ERR_OK) {
-            on_agent_gone(keeper, now_ns);
-            return;
-        }
-        struct job *job = job_of(keeper, request.id);
-        switch (request.kind) {
-        case REQUEST_SPAWN: on_spawn(keeper, &request, body_fd, fds, fd_count, now_ns); break;
-        case REQUEST_SIGNAL: on_signal_request(keeper, &request); break;
-        case REQUEST_LIMIT:
-            if (job) job->request.limit_ns = request.limit_ns;
-            break;
-        }
-        if (body_fd >= 0) close(body_fd);
+    struct request request;
+    struct launch_body body;
+    struct error error;
+    enum err rc = request_receive(keeper->socket, &request, &body, &error);
+    if (rc == ERR_NOT_FOUND) return;
+    int64_t now_ns = boot_clock_ns();
+    if (rc == ERR_INPUT || rc == ERR_NO_MEMORY) {
+        if (request.id > 0) refuse(keeper, request.id, error.text);
+        return;
     }
+    if (rc != ERR_OK) {
+        on_agent_gone(keeper, now_ns);
+        return;
+    }
+    struct job *job = job_of(keeper, request.id);
+    switch (request.kind) {
+    case REQUEST_SPAWN: on_spawn(keeper, &request, &body, now_ns); return;
+    case REQUEST_SIGNAL: on_signal_request(keeper, &request); return;
+    case REQUEST_LIMIT:
+        if (job) job->request.limit_ns = request.limit_ns;
+        return;
+    }
+    unreachable("request kind");
 }
 
 static int64_t next_due_ns(const struct keeper *keeper)
@@ -455,21 +464,16 @@ static void wait_for_something(struct keeper *keeper)
     for (nfds_t i = 2; i < count; i++)
         if (watch[i].revents && owners[i]->state == JOB_EXECING) hear_child(keeper, owners[i]);
     if (watch[1].revents) {
-        struct signalfd_siginfo info;
-        while (read(keeper->signals, &info, sizeof info) > 0)
-            ;
+        struct signalfd_siginfo infos[4]; /* SIGCHLD waits once, however many have ended */
+        if (read(keeper->signals, infos, sizeof infos) < 0 && errno != EAGAIN) return;
         on_children(keeper, boot_clock_ns());
     }
-    if (watch[0].revents) on_requests(keeper);
+    if (watch[0].revents) on_request(keeper);
 }
 
 static int open_signals(void)
 {
-    static const int ignored[] = { SIGTERM, SIGINT,  SIGHUP,  SIGQUIT, SIGUSR1, SIGUSR2,
-                                   SIGPIPE, SIGALRM, SIGTSTP, SIGTTIN, SIGTTOU };
-    for (size_t i = 0; i < ARRAY_COUNT(ignored); i++)
-        signal(ignored[i], SIG_IGN);
-    signal(SIGCHLD, SIG_DFL);
+    child_ignore_signals();
     sigset_t children;
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
@@ -483,9 +487,12 @@ never_returns void keeper_run(int socket)
     if (!keeper) _exit(1);
     prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL);
     prctl(PR_SET_NAME, "penstock-launch");
+    fcntl(socket, F_SETFD, FD_CLOEXEC);
     keeper->socket = socket;
     keeper->signals = open_signals();
-    if (keeper->signals < 0) _exit(1);
+    keeper->children = process_open_children();
+    keeper->inherited = child_inherited();
+    if (keeper->signals < 0 || !keeper->inherited) _exit(1);
     for (size_t i = 0; i < LAUNCH_JOBS_MAX; i++)
         keeper->jobs[i].lock_fd = keeper->jobs[i].failure_fd = -1;
     while (keeper->socket >= 0 || has_jobs(keeper)) {
@@ -495,6 +502,7 @@ never_returns void keeper_run(int socket)
             on_time(keeper, &keeper->jobs[i], now_ns);
     }
     process_list_fini(&keeper->processes);
+    free(keeper->inherited);
     free(keeper);
     _exit(0);
 }

@@ -14,25 +14,37 @@
 #include "worker/spawn/packet.h"
 #include "worker/spawn/process.h"
 
-enum { KEPT_FD = 3 }; /* the launcher's only descriptor besides 0, 1, 2 */
-
 /* The launcher must hold nothing of the agent's: mpirun waits for the end of a rank's output
  * pipes, and would wait for the trainers' grace too. */
 static void shed_descriptors(int socket)
 {
     int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
-    for (int fd = 0; nowhere >= 0 && fd < KEPT_FD; fd++)
+    for (int fd = 0; nowhere >= 0 && fd < KEEPER_SOCKET; fd++)
         if (fd != socket) dup2(nowhere, fd);
-    if (socket != KEPT_FD) dup2(socket, KEPT_FD);
-    fcntl(KEPT_FD, F_SETFD, FD_CLOEXEC);
-    if (close_range(KEPT_FD + 1, ~0U, 0) == 0) return;
+    if (socket != KEEPER_SOCKET)
+        dup2(socket, KEEPER_SOCKET);
+    else
+        fcntl(socket, F_SETFD, 0);
+    if (close_range(KEEPER_SOCKET + 1, ~0U, 0) == 0) return;
     long highest = sysconf(_SC_OPEN_MAX);
-    for (int fd = KEPT_FD + 1; fd < (highest > 0 && highest < 65536 ? (int)highest : 65536);
-         fd++)
+    for (int fd = KEEPER_SOCKET + 1;
+         fd < (highest > 0 && highest < 65536 ? (int)highest : 65536); fd++)
         close(fd);
 }
 
-enum err launcher_start(struct launcher *launcher, struct error *error)
+/* A process forks the faster the less it has mapped, so the launcher leaves MPI and the other libraries
+ * of this program behind. Without its own program it works all the same. */
+never_returns static void become_launcher(const char *program, int socket)
+{
+    static char name[] = "penstock-launch", version[] = PENSTOCK_VERSION;
+    char *const argv[] = { name, version, NULL };
+    setsid();
+    shed_descriptors(socket);
+    if (program) execv(program, argv);
+    keeper_run(KEEPER_SOCKET);
+}
+
+enum err launcher_start(struct launcher *launcher, const char *program, struct error *error)
 {
     int pair[2];
     *launcher = (struct launcher){ .fd = -1 };
@@ -50,11 +62,7 @@ enum err launcher_start(struct launcher *launcher, struct error *error)
         close(pair[1]);
         return error_errno(error, "fork the launcher");
     }
-    if (pid == 0) {
-        setsid();
-        shed_descriptors(pair[1]);
-        keeper_run(KEPT_FD);
-    }
+    if (pid == 0) become_launcher(program, pair[1]);
     close(pair[1]);
     *launcher = (struct launcher){ .fd = pair[0], .pid = pid };
     return ERR_OK;
@@ -79,20 +87,14 @@ enum err launcher_spawn(struct launcher *launcher, const struct launch *launch,
                         struct error *error)
 {
     check(launch->id > 0);
-    check(launch->fd_count <= LAUNCH_FDS_MAX);
     if (launcher->pid <= 0 || launcher->fd < 0) return gone(error);
-    int body_fd = -1;
-    enum err rc = body_write(launch, &body_fd, error);
-    if (rc != ERR_OK) return rc;
     struct request request = { .id = launch->id,
                                .kind = REQUEST_SPAWN,
                                .limit_ns = launch->limit_ns,
                                .lock_until_ns = launch->lock_until_ns,
                                .grace_ns = max_i64(launch->grace_ns, 0) };
-    rc = request_send(launcher->fd, &request, body_fd, launch->fds, launch->fd_count, error);
-    close(body_fd);
     /* Reports may still wait in the socket, so it is launcher_report that notes the end. */
-    return rc;
+    return request_send(launcher->fd, &request, launch, error);
 }
 
 enum err launcher_signal(struct launcher *launcher, uint64_t id, int signal_number,
@@ -102,7 +104,7 @@ enum err launcher_signal(struct launcher *launcher, uint64_t id, int signal_numb
     struct request request = { .id = id,
                                .kind = REQUEST_SIGNAL,
                                .signal_number = signal_number };
-    return request_send(launcher->fd, &request, -1, NULL, 0, error);
+    return request_send(launcher->fd, &request, NULL, error);
 }
 
 enum err launcher_limit(struct launcher *launcher, uint64_t id, int64_t limit_ns,
@@ -110,7 +112,7 @@ enum err launcher_limit(struct launcher *launcher, uint64_t id, int64_t limit_ns
 {
     if (launcher->pid <= 0 || launcher->fd < 0) return gone(error);
     struct request request = { .id = id, .kind = REQUEST_LIMIT, .limit_ns = limit_ns };
-    return request_send(launcher->fd, &request, -1, NULL, 0, error);
+    return request_send(launcher->fd, &request, NULL, error);
 }
 
 enum err launcher_report(struct launcher *launcher, struct launch_report *report,

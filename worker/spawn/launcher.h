@@ -38,9 +38,12 @@ struct launcher {
     pid_t pid; /* of the launcher; 0 when closed */
 };
 
-/* Forks the launcher. To be called before MPI_Init, while the process has one thread. Makes the
- * caller a subreaper too, so that it can end what a killed launcher leaves. */
-must_use enum err launcher_start(struct launcher *launcher, struct error *error);
+/* Forks the launcher, which then runs `program`: the path of penstock-launch, which is small and therefore
+ * quick to fork. NULL, or a program that cannot be run: it stays a copy of the caller, at a higher price per
+ * trainer. To be called before MPI_Init, while the process has one thread. Makes the caller a subreaper too,
+ * so that it can end what a killed launcher leaves. */
+must_use enum err launcher_start(struct launcher *launcher, const char *program,
+                                 struct error *error);
 
 /* What to start. Everything is borrowed for the call. Empty or NULL paths stand for /dev/null
  * (out, err), no lock, and the launcher's own directory. */

@@ -8,7 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BODY_BYTES_MAX = 4 << 20, BODY_STRINGS_MAX = 8192 };
+enum {
+    BODY_BYTES_MAX = 4 << 20,
+    BODY_STRINGS_MAX = 8192,
+    BODY_INLINE_MAX = 16 << 10 /* longer ones go through a memory file */
+};
 
 /* ---- packets ---- */
 
@@ -25,31 +29,75 @@ union descriptors {
     struct cmsghdr align;
 };
 
-enum err request_send(int socket, const struct request *request, int body_fd, const int *fds,
-                      size_t fd_count, struct error *error)
+static enum err write_all(int fd, const char *data, size_t bytes, struct error *error)
 {
-    check(fd_count <= LAUNCH_FDS_MAX);
-    check(body_fd >= 0 || fd_count == 0);
-    int all[LAUNCH_FDS_MAX + 1] = { body_fd };
-    for (size_t i = 0; i < fd_count; i++)
-        all[i + 1] = fds[i];
-    struct request copy = *request;
-    struct iovec part = { .iov_base = &copy, .iov_len = sizeof copy };
+    for (size_t done = 0; done < bytes;) {
+        ssize_t n = write(fd, data + done, bytes - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return error_errno(error, "write a request for the launcher");
+        done += (size_t)n;
+    }
+    return ERR_OK;
+}
+
+static enum err make_file(const char *data, size_t bytes, int *fd, struct error *error)
+{
+    int made = memfd_create("penstock-launch", MFD_CLOEXEC);
+    if (made < 0) return error_errno(error, "memfd_create");
+    enum err rc = write_all(made, data, bytes, error);
+    if (rc == ERR_OK)
+        *fd = made;
+    else
+        close(made);
+    return rc;
+}
+
+static enum err send_packet(int socket, struct iovec *parts, size_t part_count, const int *fds,
+                            size_t fd_count, struct error *error)
+{
     union descriptors control = { { 0 } };
-    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-    if (body_fd >= 0) {
-        size_t bytes = (fd_count + 1) * sizeof(int);
+    struct msghdr message = { .msg_iov = parts, .msg_iovlen = part_count };
+    if (fd_count > 0) {
+        size_t bytes = fd_count * sizeof(int);
         message.msg_control = control.bytes;
         message.msg_controllen = CMSG_SPACE(bytes);
         struct cmsghdr *head = CMSG_FIRSTHDR(&message);
         head->cmsg_level = SOL_SOCKET;
         head->cmsg_type = SCM_RIGHTS;
         head->cmsg_len = CMSG_LEN(bytes);
-        memcpy(CMSG_DATA(head), all, bytes);
+        memcpy(CMSG_DATA(head), fds, bytes);
     }
     if (sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         return socket_error(error, "ask the launcher");
     return ERR_OK;
+}
+
+enum err request_send(int socket, const struct request *request, const struct launch *launch,
+                      struct error *error)
+{
+    struct request copy = *request;
+    struct iovec parts[2] = { { .iov_base = &copy, .iov_len = sizeof copy } };
+    int all[LAUNCH_FDS_MAX + 1], file = -1;
+    size_t count = 0;
+    if (!launch) return send_packet(socket, parts, 1, NULL, 0, error);
+    check(launch->fd_count <= LAUNCH_FDS_MAX);
+    char *body = NULL;
+    size_t bytes = 0;
+    enum err rc = body_pack(launch, &body, &bytes, error);
+    if (rc != ERR_OK) return rc;
+    copy.in_file = bytes > BODY_INLINE_MAX;
+    if (copy.in_file) {
+        rc = make_file(body, bytes, &file, error);
+        all[count++] = file;
+    } else {
+        parts[1] = (struct iovec){ .iov_base = body, .iov_len = bytes };
+    }
+    for (size_t i = 0; i < launch->fd_count; i++)
+        all[count++] = launch->fds[i];
+    if (rc == ERR_OK) rc = send_packet(socket, parts, copy.in_file ? 1 : 2, all, count, error);
+    if (file >= 0) close(file);
+    free(body);
+    return rc;
 }
 
 static size_t take_descriptors(struct msghdr *message, int *all)
@@ -61,33 +109,73 @@ static size_t take_descriptors(struct msghdr *message, int *all)
     return count;
 }
 
-enum err request_receive(int socket, struct request *request, int *body_fd, int *fds,
-                         size_t *fd_count, struct error *error)
+static enum err damaged(struct error *error)
 {
-    struct request copy;
-    struct iovec part = { .iov_base = &copy, .iov_len = sizeof copy };
+    return error_set(error, ERR_INPUT, "a damaged request");
+}
+
+static enum err read_file(int fd, struct launch_body *body, struct error *error)
+{
+    off_t size = lseek(fd, 0, SEEK_END);
+    if (size <= 0 || size > BODY_BYTES_MAX) return damaged(error);
+    char *bytes = malloc((size_t)size);
+    if (!bytes) return error_set(error, ERR_NO_MEMORY, "no memory for a request");
+    for (off_t done = 0; done < size;) {
+        ssize_t n = pread(fd, bytes + done, (size_t)(size - done), done);
+        if (n <= 0) {
+            free(bytes);
+            return damaged(error);
+        }
+        done += n;
+    }
+    return body_unpack(bytes, (size_t)size, body, error);
+}
+
+static enum err read_inline(const char *data, size_t count, struct launch_body *body,
+                            struct error *error)
+{
+    char *bytes = malloc(count + 1);
+    if (!bytes) return error_set(error, ERR_NO_MEMORY, "no memory for a request");
+    memcpy(bytes, data, count);
+    return body_unpack(bytes, count, body, error);
+}
+
+enum err request_receive(int socket, struct request *request, struct launch_body *body,
+                         struct error *error)
+{
+    char data[BODY_INLINE_MAX];
+    struct iovec parts[2] = { { .iov_base = request, .iov_len = sizeof *request },
+                              { .iov_base = data, .iov_len = sizeof data } };
     union descriptors control = { { 0 } };
-    struct msghdr message = { .msg_iov = &part,
-                              .msg_iovlen = 1,
+    struct msghdr message = { .msg_iov = parts,
+                              .msg_iovlen = 2,
                               .msg_control = control.bytes,
                               .msg_controllen = sizeof control.bytes };
+    *body = (struct launch_body){ 0 };
     ssize_t got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return ERR_NOT_FOUND;
     if (got < 0) return socket_error(error, "hear the agent");
     if (got == 0) return error_set(error, ERR_CLOSED, "the agent is gone");
     int all[LAUNCH_FDS_MAX + 1];
-    size_t count = take_descriptors(&message, all);
-    if ((size_t)got != sizeof copy || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
-        for (size_t i = 0; i < count; i++)
+    size_t count = take_descriptors(&message, all), first = 0;
+    bool whole = (size_t)got >= sizeof *request;
+    enum err rc = ERR_OK;
+    if (!whole) request->id = 0;
+    if (!whole || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+        rc = error_set(error, ERR_INPUT, "a request of %zd bytes", got);
+    else if (request->kind != REQUEST_SPAWN)
+        rc = count == 0 ? ERR_OK : damaged(error);
+    else if (!request->in_file)
+        rc = read_inline(data, (size_t)got - sizeof *request, body, error);
+    else
+        rc = count > first ? read_file(all[first++], body, error) : damaged(error);
+    if (first > 0) close(all[0]);
+    for (size_t i = first; i < count; i++)
+        if (rc == ERR_OK && body->fd_count < LAUNCH_FDS_MAX)
+            body->fds[body->fd_count++] = all[i];
+        else
             close(all[i]);
-        return error_set(error, ERR_INPUT, "a request of %zd bytes", got);
-    }
-    *request = copy;
-    *body_fd = count > 0 ? all[0] : -1;
-    *fd_count = count > 0 ? count - 1 : 0;
-    for (size_t i = 0; i < *fd_count; i++)
-        fds[i] = all[i + 1];
-    return ERR_OK;
+    return rc;
 }
 
 enum err report_send(int socket, const struct launch_report *report, struct error *error)
@@ -115,7 +203,6 @@ enum err report_receive(int socket, struct launch_report *report, struct error *
 
 struct body_head {
     uint32_t argv_count, env_count;
-    uint32_t text_bytes;
 };
 
 enum { PATH_STRINGS = 5 };
@@ -135,23 +222,13 @@ static char *append(char *at, const char *string)
     return at + bytes;
 }
 
-static enum err write_all(int fd, const char *data, size_t bytes, struct error *error)
-{
-    for (size_t done = 0; done < bytes;) {
-        ssize_t n = write(fd, data + done, bytes - done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return error_errno(error, "write a request for the launcher");
-        done += (size_t)n;
-    }
-    return ERR_OK;
-}
-
 static const char *or_empty(const char *string)
 {
     return string ? string : "";
 }
 
-enum err body_write(const struct launch *launch, int *fd, struct error *error)
+enum err body_pack(const struct launch *launch, char **packed, size_t *count,
+                   struct error *error)
 {
     const char *paths[PATH_STRINGS] = { or_empty(launch->directory), or_empty(launch->out_path),
                                         or_empty(launch->err_path), or_empty(launch->lock_path),
@@ -162,29 +239,21 @@ enum err body_write(const struct launch *launch, int *fd, struct error *error)
     for (size_t i = 0; i < PATH_STRINGS; i++)
         bytes += strlen(paths[i]) + 1;
     if (argv_count == 0) return error_set(error, ERR_INPUT, "a command without a program");
-    if (bytes > BODY_BYTES_MAX || argv_count + env_count > BODY_STRINGS_MAX)
+    if (sizeof(struct body_head) + bytes > BODY_BYTES_MAX ||
+        argv_count + env_count > BODY_STRINGS_MAX)
         return error_set(error, ERR_INPUT, "the command and its environment are too long");
-    size_t total = sizeof(struct body_head) + bytes;
-    char *block = malloc(total);
-    if (!block) return error_set(error, ERR_NO_MEMORY, "no memory for a request");
-    struct body_head head = { (uint32_t)argv_count, (uint32_t)env_count, (uint32_t)bytes };
-    memcpy(block, &head, sizeof head);
-    char *at = block + sizeof head;
+    *count = sizeof(struct body_head) + bytes;
+    *packed = malloc(*count);
+    if (!*packed) return error_set(error, ERR_NO_MEMORY, "no memory for a request");
+    struct body_head head = { (uint32_t)argv_count, (uint32_t)env_count };
+    memcpy(*packed, &head, sizeof head);
+    char *at = *packed + sizeof head;
     for (size_t i = 0; i < PATH_STRINGS; i++)
         at = append(at, paths[i]);
     for (size_t i = 0; i < argv_count; i++)
         at = append(at, launch->argv[i]);
     for (size_t i = 0; i < env_count; i++)
         at = append(at, launch->env[i]);
-    int made = memfd_create("penstock-launch", MFD_CLOEXEC);
-    enum err rc = made < 0 ? error_errno(error, "memfd_create") : ERR_OK;
-    if (rc == ERR_OK) rc = write_all(made, block, total, error);
-    free(block);
-    if (rc != ERR_OK) {
-        if (made >= 0) close(made);
-        return rc;
-    }
-    *fd = made;
     return ERR_OK;
 }
 
@@ -198,46 +267,34 @@ static const char *next_string(const char **at, const char *end)
     return string;
 }
 
-static enum err split(struct launch_body *body, const struct body_head *head,
-                      struct error *error)
+static enum err split(struct launch_body *body, size_t count, struct error *error)
 {
-    const char *at = body->block, *end = body->block + head->text_bytes;
+    struct body_head head = { 0 };
+    if (count >= sizeof head) memcpy(&head, body->block, sizeof head);
+    if (head.argv_count == 0 || head.argv_count > BODY_STRINGS_MAX ||
+        head.env_count > BODY_STRINGS_MAX)
+        return damaged(error);
+    const char *at = body->block + sizeof head, *end = body->block + count;
     const char **paths[PATH_STRINGS] = { &body->directory, &body->out_path, &body->err_path,
                                          &body->lock_path, &body->marker };
     bool whole = true;
     for (size_t i = 0; i < PATH_STRINGS; i++)
         whole = whole && (*paths[i] = next_string(&at, end)) != NULL;
-    body->argv = calloc(head->argv_count + 1U, sizeof(char *));
-    body->env = calloc(head->env_count + 1U, sizeof(char *));
+    body->argv = calloc(head.argv_count + 1U, sizeof(char *));
+    body->env = calloc(head.env_count + 1U, sizeof(char *));
     if (!body->argv || !body->env)
         return error_set(error, ERR_NO_MEMORY, "no memory for a request");
-    for (size_t i = 0; whole && i < head->argv_count; i++)
+    for (size_t i = 0; whole && i < head.argv_count; i++)
         whole = (body->argv[i] = next_string(&at, end)) != NULL;
-    for (size_t i = 0; whole && i < head->env_count; i++)
+    for (size_t i = 0; whole && i < head.env_count; i++)
         whole = (body->env[i] = next_string(&at, end)) != NULL;
-    return whole && at == end ? ERR_OK : error_set(error, ERR_INPUT, "a damaged request");
+    return whole && at == end ? ERR_OK : damaged(error);
 }
 
-enum err body_read(int fd, struct launch_body *body, struct error *error)
+enum err body_unpack(char *bytes, size_t count, struct launch_body *body, struct error *error)
 {
-    struct body_head head;
-    *body = (struct launch_body){ 0 };
-    if (pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head || head.argv_count == 0 ||
-        head.argv_count > BODY_STRINGS_MAX || head.env_count > BODY_STRINGS_MAX ||
-        head.text_bytes > BODY_BYTES_MAX)
-        return error_set(error, ERR_INPUT, "a damaged request");
-    body->block = malloc(head.text_bytes + 1U);
-    if (!body->block) return error_set(error, ERR_NO_MEMORY, "no memory for a request");
-    enum err rc = ERR_OK;
-    for (size_t done = 0; rc == ERR_OK && done < head.text_bytes;) {
-        ssize_t n =
-            pread(fd, body->block + done, head.text_bytes - done, (off_t)(sizeof head + done));
-        if (n <= 0)
-            rc = error_set(error, ERR_INPUT, "a damaged request");
-        else
-            done += (size_t)n;
-    }
-    if (rc == ERR_OK) rc = split(body, &head, error);
+    *body = (struct launch_body){ .block = bytes };
+    enum err rc = split(body, count, error);
     if (rc != ERR_OK) body_fini(body);
     return rc;
 }

@@ -1,7 +1,7 @@
 /*
- * packet.h - what agent and launcher say to each other: fixed packets on a SEQPACKET socket,
- * with descriptors beside them; the long part of a request (arguments, environment) is a memory
- * file. Private to worker/spawn.
+ * packet.h - what agent and launcher say to each other: packets on a SEQPACKET socket, with
+ * descriptors beside them. The long part of a request (arguments, environment) stands in the
+ * packet, or in a memory file when it is long indeed. Private to worker/spawn.
  */
 #ifndef WORKER_SPAWN_PACKET_H
 #define WORKER_SPAWN_PACKET_H
@@ -17,6 +17,7 @@ struct request {
     int64_t limit_ns;      /* SPAWN, LIMIT */
     int64_t lock_until_ns; /* SPAWN */
     int64_t grace_ns;      /* SPAWN */
+    bool in_file;          /* SPAWN: the body is a memory file, the first descriptor */
 };
 
 /* A launch as the launcher keeps it: pointers into one block. */
@@ -28,23 +29,26 @@ struct launch_body {
     size_t fd_count;
 };
 
-/* Sends a request; body_fd (-1: none) and fds go with it. ERR_FULL: the socket is full;
- * ERR_CLOSED. */
-must_use enum err request_send(int socket, const struct request *request, int body_fd,
-                               const int *fds, size_t fd_count, struct error *error);
+/* Sends a request; what to start goes with SPAWN, and is NULL for the others. ERR_FULL: the
+ * socket is full; ERR_CLOSED; ERR_INPUT: too long. */
+must_use enum err request_send(int socket, const struct request *request,
+                               const struct launch *launch, struct error *error);
 
-/* Receives one; the descriptors are the caller's. ERR_NOT_FOUND: none waits; ERR_CLOSED: end.
- */
-must_use enum err request_receive(int socket, struct request *request, int *body_fd, int *fds,
-                                  size_t *fd_count, struct error *error);
+/* Receives one; *body is the caller's, empty unless it is a SPAWN. ERR_NOT_FOUND: none waits;
+ * ERR_CLOSED: end; ERR_INPUT: damaged, with the id in *request where that much is whole, else 0. */
+must_use enum err request_receive(int socket, struct request *request, struct launch_body *body,
+                                  struct error *error);
 
 must_use enum err report_send(int socket, const struct launch_report *report,
                               struct error *error);
 must_use enum err report_receive(int socket, struct launch_report *report, struct error *error);
 
-/* Writes the long part into a new memory file (*fd, the caller's), and reads it back. */
-must_use enum err body_write(const struct launch *launch, int *fd, struct error *error);
-must_use enum err body_read(int fd, struct launch_body *body, struct error *error);
+/* The long part as bytes (the caller's to free), and read back from bytes that are handed over: they
+ * are body's afterwards, or freed. */
+must_use enum err body_pack(const struct launch *launch, char **bytes, size_t *count,
+                            struct error *error);
+must_use enum err body_unpack(char *bytes, size_t count, struct launch_body *body,
+                              struct error *error);
 
 /* Frees memory and closes descriptors. */
 void body_fini(struct launch_body *body);

@@ -95,13 +95,15 @@ enum err process_list_read(struct process_list *list, struct error *error)
     return rc;
 }
 
-bool process_has_no_child_but(const pid_t *known, size_t count)
+int process_open_children(void)
+{
+    return open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+}
+
+bool process_has_no_child_but(int children, const pid_t *known, size_t count)
 {
     char text[1024];
-    int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    ssize_t bytes = read(fd, text, sizeof text);
-    close(fd);
+    ssize_t bytes = pread(children, text, sizeof text, 0); /* -1 when it could not be opened */
     if (bytes < 0 || bytes == (ssize_t)sizeof text) return false;
     struct text rest = text_trim((struct text){ text, (size_t)bytes });
     while (rest.len > 0) {

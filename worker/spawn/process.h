@@ -39,10 +39,14 @@ struct process_family {
 must_use enum err process_list_read(struct process_list *list, struct error *error);
 void process_list_fini(struct process_list *list);
 
-/* True when the calling thread certainly has no child but known[0..count). Descendants that lost their
- * parent are children of the next subreaper, so for a subreaper of one thread that means: nothing of what
- * has ended lives on. Costs one small read, where a list costs one for each process of the host. */
-bool process_has_no_child_but(const pid_t *known, size_t count);
+/* The list of the calling thread's children, to be looked at again and again; the caller's to close. -1 where
+ * the kernel has none. */
+int process_open_children(void);
+
+/* True when the thread that opened the list certainly has no child but known[0..count). Descendants that lost
+ * their parent are children of the next subreaper, so for a subreaper of one thread that means: nothing of
+ * what has ended lives on. Costs one small read, where a list costs one for each process of the host. */
+bool process_has_no_child_but(int children, const pid_t *known, size_t count);
 
 /* Marks the family, the leader included when it is still listed. Returns how many members are
  * alive (zombies do not count). */

@@ -292,7 +292,7 @@ static int set_up_slot(void **state, const char *probe)
         if (fd < 0 || write(fd, probe, strlen(probe)) != (ssize_t)strlen(probe)) return -1;
         close(fd);
     }
-    if (launcher_start(&stage->launcher, &error) != ERR_OK) return -1;
+    if (launcher_start(&stage->launcher, NULL, &error) != ERR_OK) return -1;
     if (link_memory_create(&stage->office, 2, 4096, &error) != ERR_OK) return -1;
     stage->coordinator = link_memory_of(stage->office, 0);
     stage->own = link_memory_of(stage->office, 1);

@@ -171,7 +171,7 @@ static void probe(const char *script, int64_t timeout_ns, struct slot *slot)
     assert_int_equal(write(fd, script, strlen(script)), (ssize_t)strlen(script));
     fchmod(fd, 0700);
     close(fd);
-    assert_int_equal(launcher_start(&launcher, NULL), ERR_OK);
+    assert_int_equal(launcher_start(&launcher, NULL, NULL), ERR_OK);
     slot_init(slot, 0, 1, "h", path);
     slot_probe(slot, &launcher, 1, timeout_ns);
     assert_true(launcher_stop(&launcher, 20 * NS_PER_S));

@@ -6,6 +6,10 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/base/text.h"
 #include "worker/spawn/child.h"
 
 static void test_scrubbed(void **state)
@@ -53,9 +57,62 @@ static void test_kept(void **state)
         if (child_scrubs(names[i])) fail_msg("%s is scrubbed", names[i]);
 }
 
+/* Set, changed, removed and set again, in order; names that begin alike are apart; the marker comes last. */
+static void test_environment(void **state)
+{
+    (void)state;
+    static const char *const inherited[] = { "A=1", "AB=2", "ABC=", "D=4", "A=5", NULL };
+    static const char *const none[] = { NULL };
+    static const struct {
+        const char *const *inherited;
+        const char *changes[6], *marker, *expected;
+    } rows[] = {
+        { none, { NULL }, "", "" },
+        { inherited, { NULL }, "", "A=1 AB=2 ABC= D=4 A=5 " },
+        { inherited, { "A" }, "", "AB=2 ABC= D=4 " },
+        { inherited, { "A=9" }, "", "AB=2 ABC= D=4 A=9 " },
+        { inherited, { "AB", "ABC", "ABCD", "E=" }, "", "A=1 D=4 A=5 E= " },
+        { inherited, { "E=1", "E=2", "E", "E=3" }, "", "A=1 AB=2 ABC= D=4 A=5 E=3 " },
+        { none, { "M=1", "X=a=b" }, "M=2", "X=a=b M=2 " },
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        const char *changes[7] = { NULL };
+        memcpy(changes, rows[i].changes, sizeof rows[i].changes);
+        struct launch_body body = { .env = changes, .marker = rows[i].marker };
+        const char **made = child_environment(rows[i].inherited, &body);
+        char text[256];
+        struct writer writer = writer_of(text, sizeof text);
+        assert_non_null(made);
+        for (size_t k = 0; made[k]; k++)
+            writer_format(&writer, "%s ", made[k]);
+        assert_string_equal(text, rows[i].expected);
+        free(made);
+    }
+}
+
+static void test_inherited_environment_is_scrubbed(void **state)
+{
+    (void)state;
+    setenv("OMPI_COMM_WORLD_RANK", "5", 1);
+    setenv("PENSTOCK_TEST_KEPT", "no", 1);
+    setenv("SOME_OTHER", "yes", 1);
+    const char **inherited = child_inherited();
+    bool found = false;
+    assert_non_null(inherited);
+    for (size_t i = 0; inherited[i]; i++) {
+        found = found || strcmp(inherited[i], "SOME_OTHER=yes") == 0;
+        assert_false(child_scrubs(inherited[i]));
+    }
+    assert_true(found);
+    free(inherited);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_scrubbed),
-                                        cmocka_unit_test(test_kept) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_scrubbed), cmocka_unit_test(test_kept),
+        cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_inherited_environment_is_scrubbed)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* The launcher with real processes: what it starts, what it ends, what it reports. Waits poll with a deadline. */
+/* The launcher with real processes: what it starts, what it ends, what it reports; as a program of its own, and
+ * as a copy of this one. Waits poll with a deadline. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,11 +24,15 @@
 
 #define PATIENCE_NS (60 * NS_PER_S)
 
+enum { PATH_BYTES = 4096 };
+
 struct stage {
     struct launcher launcher;
     char dir[64];
     char path[96];
 };
+
+static const char *program; /* of the launcher */
 
 static int set_up(void **state)
 {
@@ -37,7 +42,7 @@ static int set_up(void **state)
     if (!mkdtemp(stage->dir)) return -1;
     snprintf(stage->path, sizeof stage->path, "%s/file", stage->dir);
     setenv("OMPI_COMM_WORLD_RANK", "5", 1); /* inherited by the launcher */
-    enum err rc = launcher_start(&stage->launcher, NULL);
+    enum err rc = launcher_start(&stage->launcher, program, NULL);
     unsetenv("OMPI_COMM_WORLD_RANK");
     *state = stage;
     return rc == ERR_OK ? 0 : -1;
@@ -383,10 +388,30 @@ static void test_too_many_and_doubled_ids(void **state)
         assert_int_equal(await(stage).kind, LAUNCH_EXITED);
 }
 
-int main(void)
+/* Which of the two a launcher is shows in what it executes. */
+static void test_what_it_runs(void **state)
 {
+    struct stage *stage = *state;
+    struct launch_report report;
+    char path[64], runs[PATH_BYTES] = "";
+    spawn(stage, (struct launch){ .id = 1 }, "exit 0");
+    do
+        report = await(stage); /* it has begun its work by now */
+    while (report.kind == LAUNCH_STARTED);
+    snprintf(path, sizeof path, "/proc/%d/exe", (int)stage->launcher.pid);
+    assert_true(readlink(path, runs, sizeof runs - 1) > 0);
+    const char *name = strrchr(runs, '/');
+    bool own = program && access(program, X_OK) == 0;
+    assert_string_equal(name, own ? "/penstock-launch" : "/spawn_launcher_test");
+}
+
+/* launcher_test [PROGRAM] */
+int main(int argc, char **argv)
+{
+    program = argc > 1 ? argv[1] : NULL;
 #define ROW(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        ROW(test_what_it_runs),
         ROW(test_status_and_output),
         ROW(test_environment),
         ROW(test_descriptors),

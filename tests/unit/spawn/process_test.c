@@ -162,7 +162,9 @@ static void test_unknown_children_are_seen(void **state)
     assert_int_equal(pipe(gate), 0);
     assert_int_equal(pipe(told), 0);
     assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
-    assert_true(process_has_no_child_but(NULL, 0));
+    int children = process_open_children();
+    assert_true(process_has_no_child_but(children, NULL, 0));
+    assert_false(process_has_no_child_but(-1, NULL, 0));
     pid_t child = fork();
     if (child == 0) {
         pid_t grandchild = fork();
@@ -177,14 +179,16 @@ static void test_unknown_children_are_seen(void **state)
     siginfo_t info;
     assert_int_equal(read(told[0], &grandchild, sizeof grandchild), sizeof grandchild);
     assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
-    assert_false(process_has_no_child_but(NULL, 0));
-    assert_false(process_has_no_child_but(&child, 1)); /* the grandchild is ours by now */
-    assert_true(process_has_no_child_but((pid_t[]){ grandchild, child }, 2));
+    assert_false(process_has_no_child_but(children, NULL, 0));
+    assert_false(
+        process_has_no_child_but(children, &child, 1)); /* the grandchild is ours by now */
+    assert_true(process_has_no_child_but(children, (pid_t[]){ grandchild, child }, 2));
     assert_int_equal(waitpid(child, NULL, 0), child);
-    assert_false(process_has_no_child_but(NULL, 0));
+    assert_false(process_has_no_child_but(children, NULL, 0));
     close(gate[1]);
     assert_int_equal(waitpid(grandchild, NULL, 0), grandchild);
-    assert_true(process_has_no_child_but(NULL, 0));
+    assert_true(process_has_no_child_but(children, NULL, 0));
+    close(children);
     close(gate[0]);
     close(told[0]);
     close(told[1]);
