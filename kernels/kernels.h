@@ -187,7 +187,7 @@ struct kernels_adamw {
 /* What a device can do at most, for utilization figures. */
 struct kernels_peak {
     double flops_per_s;
-    const char *source; /* "sgemm": measured just now; "table": vendor's figure. Static */
+    const char *source; /* "sgemm", "gemm fp32", "gemm bf16": measured just now. Static */
 };
 
 struct kernels {
@@ -201,7 +201,9 @@ struct kernels {
     void (*close)(struct kernels_device *device);
     /* One line for people, for example "2 threads, x86-64-v3, OpenBLAS". */
     void (*describe)(const struct kernels_device *device, char text[KERNELS_DETAIL_BYTES]);
-    /* Takes some 100 ms on the CPU, with all of the device's threads. */
+    /* The rate of large matrix products in the device's type. Takes some 100 ms, with all of the
+     * device's threads; a GPU is timed by its own clock, and its memory is needed for matrices
+     * meanwhile. */
     enum err (*peak)(struct kernels_device *device, struct kernels_peak *peak,
                      struct error *error);
 
@@ -249,6 +251,10 @@ struct kernels {
 /* The CPU's table: the fastest build of the operations that this processor can run. Never NULL;
  * static storage. */
 const struct kernels *kernels_cpu(void);
+
+/* The GPU's table. It is not part of the program but of penstock_cuda.so, which is opened at run
+ * time. Never NULL; static storage. */
+const struct kernels *kernels_cuda(void);
 
 /* All builds of the CPU's table that this processor can run, fastest first; returns how many,
  * at least one. For tests, and for comparing. */

@@ -73,7 +73,7 @@ void cuda_device_note(struct kernels_device *device, cudaError_t code, const cha
     if (code == cudaSuccess || device->lost) return;
     struct error error;
     memset(&error, 0, sizeof(error));
-    (void)cudaGetLastError();
+    (void)cudaGetLastError(); /* it is told here, and not by the next call too */
     (void)error_set(&error, ERR_DEVICE, "%s: %s (%s)", operation, cudaGetErrorString(code),
                     cudaGetErrorName(code));
     if (context_is_lost(device))
@@ -88,7 +88,10 @@ void cuda_device_note_text(struct kernels_device *device, const char *what,
     struct error error;
     memset(&error, 0, sizeof(error));
     (void)error_set(&error, ERR_DEVICE, "%s: %s", operation, what);
-    keep_first(device, &error);
+    if (context_is_lost(device))
+        lose(device, &error);
+    else
+        keep_first(device, &error);
 }
 
 bool cuda_device_failed(const struct kernels_device *device)
@@ -162,7 +165,7 @@ enum err cuda_device_sync(struct kernels_device *device, struct error *error)
 
 /* ---- open and close ---- */
 
-static enum err check_options(const struct kernels_options *o, struct error *error)
+enum err cuda_device_check(const struct kernels_options *o, struct error *error)
 {
     if (o->batch_rows < 1 || o->context < 1 || o->width < 1 || o->heads < 1 ||
         o->vocab_count < 1)
@@ -264,7 +267,7 @@ enum err cuda_device_open(const struct kernels_options *options, size_t scratch_
                           struct kernels_device **out, struct error *error)
 {
     *out = NULL;
-    enum err rc = check_options(options, error);
+    enum err rc = cuda_device_check(options, error);
     if (rc != ERR_OK) return rc;
     struct kernels_device *device = (struct kernels_device *)calloc(1, sizeof(*device));
     if (device == NULL) return error_set(error, ERR_NO_MEMORY, "no memory for a device");

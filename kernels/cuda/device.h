@@ -31,6 +31,9 @@ enum {
     CUDA_UUID_BYTES = 16
 };
 
+/* ERR_INPUT for options out of range, as cuda_device_open. */
+must_use enum err cuda_device_check(const struct kernels_options *options, struct error *error);
+
 /* Opens the first visible GPU with `scratch_bytes` of scratch. ERR_INPUT: options out of range;
  * ERR_DEVICE: no GPU, or none that this build has code for; ERR_NO_MEMORY says how much was
  * asked for and how much is free. On failure *device is NULL. */
