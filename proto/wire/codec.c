@@ -52,6 +52,7 @@ static const struct limit limits[] = {
     { "Launch", "resume", 0, PATH_BYTES, LINE },
     { "Launch", "master_host", 0, 255, LINE },
     { "GatePoint", "name", 1, NAME_BYTES, LINE },
+    { "LocalMember", "visible_device", 0, NAME_BYTES, LINE },
     { "Spec", "argv", 0, CODEC_STRING_BYTES_MAX, RAW },
     { "Spec", "directory", 0, 4095, LINE },
     { "EnvVar", "name", 1, 255, LINE },
@@ -305,6 +306,8 @@ static enum err check_launch(const Penstock__Wire__Launch *launch, struct error 
     if (rc == ERR_OK &&
         launch->local_rank >= (launch->local_world_size ? launch->local_world_size : 1))
         rc = bad(error, "Launch", "local_rank", "is not below local_world_size");
+    if (rc == ERR_OK && launch->n_local > 0 && launch->n_local != launch->local_world_size)
+        rc = bad(error, "Launch", "local", "does not list local_world_size members");
     if (rc == ERR_OK && launch->master_port > 65535)
         rc = bad(error, "Launch", "master_port", "is not a port");
     if (rc == ERR_OK && launch->lease_ns == 0) rc = bad(error, "Launch", "lease_ns", "is 0");

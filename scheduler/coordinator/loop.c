@@ -131,6 +131,7 @@ static void admit_worker(struct coordinator *life, uint32_t worker, struct intak
         return;
     }
     life->standings[worker] = STANDING_WELCOME;
+    outbox_seat(&life->outbox, worker, text_of(intake->message->hello->visible_device));
     welcome(life, worker, "");
     life_step(life, &intake->event);
 }

@@ -20,13 +20,16 @@ enum err outbox_init(struct outbox *outbox, const struct outbox_options *options
     outbox->launches = options->launches;
     outbox->trainer = options->trainer;
     outbox->heard = calloc((size_t)options->worker_count + 1, sizeof *outbox->heard);
-    if (outbox->heard != NULL) return ERR_OK;
+    outbox->devices = calloc((size_t)options->worker_count + 1, sizeof *outbox->devices);
+    if (outbox->heard != NULL && outbox->devices != NULL) return ERR_OK;
+    outbox_fini(outbox);
     return error_set(error, ERR_NO_MEMORY, "out of memory for workers");
 }
 
 void outbox_fini(struct outbox *outbox)
 {
     free(outbox->heard);
+    free(outbox->devices);
     free(outbox->entries);
     free(outbox->comm_ids);
     memset(outbox, 0, sizeof *outbox);
@@ -85,6 +88,12 @@ enum err outbox_put_comm_id(struct outbox *outbox, const struct core *core, uint
         memcpy(kept->id, id->id.data, id->id.len);
     }
     return ERR_OK;
+}
+
+void outbox_seat(struct outbox *outbox, uint32_t worker, struct text visible_device)
+{
+    check(worker < outbox->worker_count);
+    text_copy(outbox->devices[worker], sizeof outbox->devices[worker], visible_device);
 }
 
 void outbox_heartbeat(struct outbox *outbox, uint32_t worker, uint64_t sequence, int64_t now_ns)
@@ -213,6 +222,30 @@ static void fill_gang(const struct core *core, const struct attempt *attempt, ui
     launch->master_host = borrowed(one_host ? "127.0.0.1" : core_host(core, first_host));
 }
 
+/* The members that share this one's host, when they are on GPUs. The memory is one block, launch->local. */
+static enum err fill_local(const struct outbox *outbox, const struct core *core,
+                           const struct attempt *attempt, uint32_t member,
+                           Penstock__Wire__Launch *launch, struct error *error)
+{
+    const struct member *self = core_member(core, attempt->first_member + member);
+    if (core_worker(core, self->worker)->on_cpu) return ERR_OK;
+    size_t count = launch->local_world_size;
+    Penstock__Wire__LocalMember **list = malloc(count * (sizeof *list + sizeof **list));
+    if (list == NULL) return error_set(error, ERR_NO_MEMORY, "out of memory for a launch");
+    Penstock__Wire__LocalMember *items = (Penstock__Wire__LocalMember *)(list + count);
+    for (uint32_t i = 0; i < attempt->member_count; i++) {
+        const struct member *other = core_member(core, attempt->first_member + i);
+        if (other->host != self->host) continue;
+        Penstock__Wire__LocalMember *item = &items[launch->n_local];
+        penstock__wire__local_member__init(item);
+        item->slot = core_worker(core, other->worker)->slot;
+        item->visible_device = outbox->devices[other->worker];
+        list[launch->n_local++] = item;
+    }
+    launch->local = list;
+    return ERR_OK;
+}
+
 /* The member's trainer as recorded; the built-in one is always that of this installation, so
  * that a campaign goes on after the program has moved. */
 static Penstock__Wire__Spec *load_spec(const struct outbox *outbox, const struct core *core,
@@ -260,7 +293,9 @@ static enum err send_launch(struct outbox *outbox, const struct core *core,
     launch.master_port = (uint32_t)(PORT_FIRST + mixed % PORT_COUNT);
     message->body_case = PENSTOCK__WIRE__TO_AGENT__BODY_LAUNCH;
     message->launch = &launch;
-    enum err rc = codec_send_to_agent(outbox->link, action->worker, message, error);
+    enum err rc = fill_local(outbox, core, attempt, action->member, &launch, error);
+    if (rc == ERR_OK) rc = codec_send_to_agent(outbox->link, action->worker, message, error);
+    free(launch.local);
     penstock__wire__spec__free_unpacked(launch.spec, NULL);
     return rc;
 }

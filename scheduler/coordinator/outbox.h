@@ -37,6 +37,7 @@ struct outbox {
     struct link *link;     /* borrowed */
     uint32_t worker_count; /* highest number + 1 */
     struct outbox_heard *heard;
+    char (*devices)[NAME_MAX_BYTES]; /* what CUDA_VISIBLE_DEVICES calls each worker's GPU */
     uint32_t entry_count, entry_capacity;
     struct outbox_entry *entries;
     uint32_t comm_id_count, comm_id_capacity;
@@ -67,6 +68,9 @@ must_use enum err outbox_put(struct outbox *outbox, const struct action *action,
 must_use enum err outbox_put_comm_id(struct outbox *outbox, const struct core *core,
                                      uint32_t from, const Penstock__Wire__CommId *id,
                                      struct error *error);
+
+/* What CUDA_VISIBLE_DEVICES calls the GPU of a worker that joins; empty: it has none. */
+void outbox_seat(struct outbox *outbox, uint32_t worker, struct text visible_device);
 
 /* A heartbeat came; a worker is gone: what waits for it is dropped. */
 void outbox_heartbeat(struct outbox *outbox, uint32_t worker, uint64_t sequence,

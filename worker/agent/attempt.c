@@ -237,6 +237,7 @@ static enum err spawn(struct attempt *attempt, struct attempt_world *world,
                                  .events_fd = EVENTS_FD,
                                  .events_pb_fd = EVENTS_PB_FD,
                                  .comm_fd = attempt->reduce ? COMM_FD : -1,
+                                 .ras_port = attempt->ras_port,
                                  .comm_id_fd = attempt->comm_id.fd >= 0 ? COMM_FD : -1 };
     if (attempt->reduce) contract.comm_bytes = reduce_segment_bytes(attempt->reduce);
     struct arena arena = { 0 };
@@ -273,6 +274,7 @@ static enum err prepare(struct attempt *attempt, struct attempt_world *world,
     snprintf(attempt->marker, sizeof attempt->marker,
              "PENSTOCK_ATTEMPT_ID=%.63s.%u.%u.%" PRIx64, launch->run_name, launch->attempt,
              launch->member, hash_mix(world->epoch, attempt->launch_id) ^ (uint64_t)getpid());
+    attempt->ras_port = contract_ras_port(launch, world->slot, world->state_dir);
     enum err rc = disk_make_run(attempt->run_dir, error);
     if (rc == ERR_OK) {
         choose_resume(attempt, launch);

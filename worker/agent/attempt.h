@@ -70,6 +70,7 @@ struct attempt {
     struct meter meter;
     struct reduce *reduce;
     struct comm_id comm_id;
+    uint32_t ras_port; /* where its NCCL answers; 0: nowhere */
 };
 
 /* Starts an attempt whose lease ends at lease_end_ns. Whatever goes wrong becomes a MemberExited of cause

@@ -1,5 +1,6 @@
 #include "worker/agent/slot.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -39,6 +40,22 @@ static uint32_t count_cpus(void)
     return online > 0 ? (uint32_t)online : 1;
 }
 
+/* GPUs that this host gives to this job, as Slurm or NVIDIA's driver says; 0: nobody says. */
+static uint32_t count_gpus(void)
+{
+    uint64_t count = 0;
+    const char *slurm = getenv("SLURM_GPUS_ON_NODE");
+    if (slurm && text_to_u64(text_of(slurm), &count) && count > 0 && count <= GANG_MAX)
+        return (uint32_t)count;
+    DIR *folder = opendir("/proc/driver/nvidia/gpus");
+    if (!folder) return 0;
+    count = 0;
+    for (const struct dirent *entry; (entry = readdir(folder));)
+        count += entry->d_name[0] != '.';
+    closedir(folder);
+    return (uint32_t)count;
+}
+
 /* penstock-train lies beside penstock, or in PATH. */
 static void find_trainer(char *path, size_t path_bytes)
 {
@@ -54,19 +71,31 @@ static void find_trainer(char *path, size_t path_bytes)
     snprintf(path, path_bytes, "penstock-train");
 }
 
-void slot_choose_device(const char *list, uint32_t index, char device[NAME_MAX_BYTES])
+void slot_choose_device(const char *list, uint32_t gpu_count, uint32_t index,
+                        char device[NAME_MAX_BYTES])
 {
-    uint32_t count = 1;
-    for (const char *c = list; c && *c; c++)
-        count += *c == ',';
-    if (!list || !list[0]) {
-        snprintf(device, NAME_MAX_BYTES, "%u", index);
+    if (!list) {
+        snprintf(device, NAME_MAX_BYTES, "%u", gpu_count > 0 ? index % gpu_count : index);
         return;
     }
+    uint32_t count = 1;
+    for (const char *c = list; *c; c++)
+        count += *c == ',';
     const char *at = list;
     for (uint32_t skip = index % count; skip > 0; skip--)
         at = strchr(at, ',') + 1;
     text_copy(device, NAME_MAX_BYTES, text_trim((struct text){ at, strcspn(at, ",") }));
+}
+
+bool slot_may_show(const struct slot *slot, const char *device)
+{
+    if (!slot->has_device_list) return device[0] != '\0';
+    for (const char *at = slot->device_list; *at;) {
+        size_t n = strcspn(at, ",");
+        if (n > 0 && text_is(text_trim((struct text){ at, n }), device)) return true;
+        at += n + (at[n] ? 1 : 0);
+    }
+    return false;
 }
 
 void slot_normalize_pci(char id[NAME_MAX_BYTES])
@@ -100,7 +129,10 @@ void slot_init(struct slot *slot, uint32_t index, uint32_t count, const char *ho
     read_line("/proc/sys/kernel/random/boot_id", slot->boot_id, sizeof slot->boot_id);
     slot->threads = count_cpus() / slot->count;
     if (slot->threads == 0) slot->threads = 1;
-    slot_choose_device(getenv("CUDA_VISIBLE_DEVICES"), index, slot->visible_devices);
+    const char *list = getenv("CUDA_VISIBLE_DEVICES");
+    slot_choose_device(list, count_gpus(), index, slot->visible_devices);
+    slot->has_device_list = list != NULL;
+    text_copy(slot->device_list, sizeof slot->device_list, text_of(list));
     if (trainer_path)
         text_copy(slot->trainer_path, sizeof slot->trainer_path, text_of(trainer_path));
     else

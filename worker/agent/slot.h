@@ -24,8 +24,10 @@ struct slot {
     char peak_source[NAME_MAX_BYTES];
     char backend[NAME_MAX_BYTES];
     char backend_reason[256];
-    char visible_devices[NAME_MAX_BYTES]; /* CUDA_VISIBLE_DEVICES of this slot's trainers */
-    char trainer_path[4096];              /* penstock-train */
+    char visible_devices[NAME_MAX_BYTES]; /* what CUDA_VISIBLE_DEVICES calls the slot's GPU */
+    bool has_device_list;    /* false: CUDA_VISIBLE_DEVICES hides none from this process */
+    char device_list[4096];  /* else its value */
+    char trainer_path[4096]; /* penstock-train */
 };
 
 /* Fills in everything but the device; host and trainer_path may be NULL. */
@@ -48,7 +50,12 @@ const char *slot_gpu(const struct slot *slot);
  * ids can be compared as strings; anything else becomes empty: unknown. */
 void slot_normalize_pci(char id[NAME_MAX_BYTES]);
 
-/* Entry number `index` of a list "0,1,2" (modulo its length); the index itself when the list is empty. */
-void slot_choose_device(const char *list, uint32_t index, char device[NAME_MAX_BYTES]);
+/* Entry number `index` of a list "0,1,2" (modulo its length); an empty list has none. Without a list (NULL): the
+ * index, modulo the GPUs of the host where their number is known (0: it is not). */
+void slot_choose_device(const char *list, uint32_t gpu_count, uint32_t index,
+                        char device[NAME_MAX_BYTES]);
+
+/* Whether this host's processes can be shown the device: it is in the list, or there is none. */
+bool slot_may_show(const struct slot *slot, const char *device);
 
 #endif

@@ -148,15 +148,33 @@ static void test_choice_of_device(void **state)
     char device[NAME_MAX_BYTES];
     struct {
         const char *list;
-        uint32_t index;
+        uint32_t gpu_count, index;
         const char *device;
-    } rows[] = { { NULL, 3, "3" },  { "", 2, "2" },
-                 { "5", 0, "5" },   { "5", 1, "5" },
-                 { "4,5", 1, "5" }, { "4, 5 ,6", 1, "5" },
-                 { "4,5", 2, "4" }, { "GPU-a,GPU-b", 1, "GPU-b" } };
+    } rows[] = { { NULL, 0, 3, "3" },  { NULL, 2, 3, "1" },
+                 { "", 8, 2, "" }, /* hidden, all of them */
+                 { "5", 0, 0, "5" },   { "5", 8, 1, "5" },
+                 { "4,5", 8, 1, "5" }, { "4, 5 ,6", 8, 1, "5" },
+                 { "4,5", 8, 2, "4" }, { "GPU-a,GPU-b", 0, 1, "GPU-b" } };
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
-        slot_choose_device(rows[i].list, rows[i].index, device);
+        slot_choose_device(rows[i].list, rows[i].gpu_count, rows[i].index, device);
         assert_string_equal(device, rows[i].device);
+    }
+}
+
+static void test_devices_that_may_be_shown(void **state)
+{
+    (void)state;
+    struct {
+        const char *list, *device;
+        bool may;
+    } rows[] = { { NULL, "7", true },        { NULL, "", false },         { "", "0", false },
+                 { "", "", false },          { "0,1", "1", true },        { "0, 1", "1", true },
+                 { "0,1", "2", false },      { "10,1", "0", false },      { "0,,1", "", false },
+                 { "GPU-a", "GPU-a", true }, { "GPU-ab", "GPU-a", false } };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct slot slot = { .has_device_list = rows[i].list != NULL };
+        text_copy(slot.device_list, sizeof slot.device_list, text_of(rows[i].list));
+        if (slot_may_show(&slot, rows[i].device) != rows[i].may) fail_msg("row %zu", i);
     }
 }
 
@@ -207,6 +225,7 @@ int main(void)
                                         cmocka_unit_test(test_how_the_gpu_is_called),
                                         cmocka_unit_test(test_bad_lines_change_nothing),
                                         cmocka_unit_test(test_forms_of_pci_ids),
+                                        cmocka_unit_test(test_devices_that_may_be_shown),
                                         cmocka_unit_test(test_choice_of_device),
                                         cmocka_unit_test(test_probe) };
     return cmocka_run_group_tests(tests, NULL, NULL);

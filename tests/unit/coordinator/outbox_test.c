@@ -27,6 +27,7 @@ struct scene {
 };
 
 static struct scene scene;
+static bool on_gpus; /* of the workers that join */
 
 static void drop_record(void *context, const struct record *record)
 {
@@ -50,10 +51,12 @@ static void step(struct event event)
 
 static void join(uint32_t worker, const char *host)
 {
-    step((struct event){
-        .kind = EVENT_HELLO,
-        .as.hello = {
-            .worker = worker, .host = text_of(host), .threads = 1, .on_cpu = true } });
+    step((struct event){ .kind = EVENT_HELLO,
+                         .as.hello = { .worker = worker,
+                                       .slot = worker,
+                                       .host = text_of(host),
+                                       .threads = 1,
+                                       .on_cpu = !on_gpus } });
 }
 
 /* A gang of two with two gates, on workers 1 and 2. */
@@ -187,6 +190,45 @@ static void gangs_over_hosts_know_their_first(void **state)
     assert_string_equal(message->launch->master_host, "east");
     assert_int_equal(message->launch->local_rank, 0);
     assert_int_equal(message->launch->local_world_size, 1);
+    codec_free_to_agent(message);
+    clear_scene();
+}
+
+static void members_on_gpus_know_their_neighbours(void **state)
+{
+    (void)state;
+    set_scene("east");
+    outbox_heartbeat(&scene.outbox, 2, 1, T0);
+    assert_int_equal(outbox_perform(&scene.outbox, scene.core, NULL), ERR_OK);
+    Penstock__Wire__ToAgent *message = fetch(2);
+    assert_int_equal(message->launch->n_local, 0); /* on CPUs there is nothing to know */
+    codec_free_to_agent(message);
+    clear_scene();
+    on_gpus = true;
+    set_scene("east");
+    on_gpus = false;
+    outbox_seat(&scene.outbox, 1, TEXT("GPU-a"));
+    outbox_seat(&scene.outbox, 2, TEXT("3"));
+    outbox_heartbeat(&scene.outbox, 2, 1, T0);
+    assert_int_equal(outbox_perform(&scene.outbox, scene.core, NULL), ERR_OK);
+    message = fetch(2);
+    assert_int_equal(message->launch->local_rank, 1);
+    assert_int_equal(message->launch->n_local, 2);
+    assert_int_equal(message->launch->local[0]->slot, 1);
+    assert_string_equal(message->launch->local[0]->visible_device, "GPU-a");
+    assert_int_equal(message->launch->local[1]->slot, 2);
+    assert_string_equal(message->launch->local[1]->visible_device, "3");
+    codec_free_to_agent(message);
+    clear_scene();
+    on_gpus = true;
+    set_scene("west");
+    on_gpus = false;
+    outbox_seat(&scene.outbox, 2, TEXT("0"));
+    outbox_heartbeat(&scene.outbox, 2, 1, T0);
+    assert_int_equal(outbox_perform(&scene.outbox, scene.core, NULL), ERR_OK);
+    message = fetch(2);
+    assert_int_equal(message->launch->n_local, 1); /* the other is elsewhere */
+    assert_string_equal(message->launch->local[0]->visible_device, "0");
     codec_free_to_agent(message);
     clear_scene();
 }
@@ -354,6 +396,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(launches_wait_for_a_heartbeat),
         cmocka_unit_test(gangs_over_hosts_know_their_first),
+        cmocka_unit_test(members_on_gpus_know_their_neighbours),
         cmocka_unit_test(a_stop_never_overtakes_its_launch),
         cmocka_unit_test(a_lost_worker_gets_nothing),
         cmocka_unit_test(a_full_link_loses_nothing),

@@ -24,6 +24,7 @@ struct sample {
     Penstock__Wire__Spec spec;
     Penstock__Wire__GatePoint gate, *gates[1];
     Penstock__Wire__EnvVar var, *vars[1];
+    Penstock__Wire__LocalMember local[2], *locals[2];
     uint32_t gang[3];
     char *argv[2];
     char words[6][32];
@@ -63,6 +64,12 @@ static void fill(struct sample *s)
     s->launch.gang = s->gang;
     s->launch.lease_ns = 1000;
     s->launch.local_world_size = 2;
+    for (size_t i = 0; i < 2; i++) {
+        penstock__wire__local_member__init(&s->local[i]);
+        s->locals[i] = &s->local[i];
+    }
+    s->launch.n_local = 2;
+    s->launch.local = s->locals;
     s->launch.n_gates = 1;
     s->launch.gates = s->gates;
     s->launch.spec = &s->spec;
@@ -105,10 +112,12 @@ static void broken(struct sample *s, int rule, const char **names)
     memset(long_name, 'n', sizeof long_name - 1);
     memset(long_value, 'v', sizeof long_value - 1);
     static const char *const fields[] = {
-        "run",      "attempt",  "member",        "gang",       "gang",        "gang",
-        "spec",     "argv",     "argv",          "name",       "name",        "run_name",
-        "run_name", "run_name", "run_name",      "local_rank", "master_port", "lease_ns",
-        "lease_ns", "value",    "stop_grace_ns", "resume",     "master_host", "gates"
+        "run",           "attempt",     "member",      "gang",     "gang",
+        "gang",          "spec",        "argv",        "argv",     "name",
+        "name",          "run_name",    "run_name",    "run_name", "run_name",
+        "local_rank",    "master_port", "lease_ns",    "lease_ns", "value",
+        "stop_grace_ns", "resume",      "master_host", "local",    "visible_device",
+        "gates"
     };
     *names = fields[rule];
     static char bad[] = "\xC3(", control[] = "a\x01", folder[] = "a/b", up[] = "..",
@@ -137,7 +146,9 @@ static void broken(struct sample *s, int rule, const char **names)
     case 20: s->spec.stop_grace_ns = 0; return;
     case 21: s->launch.resume = control; return;
     case 22: s->launch.master_host = bad; return;
-    case 23: s->launch.n_gates = CODEC_ARGS_MAX + 1; return;
+    case 23: s->launch.n_local = 1; return;
+    case 24: s->local[1].visible_device = control; return;
+    case 25: s->launch.n_gates = CODEC_ARGS_MAX + 1; return;
     default: fail();
     }
 }
@@ -145,7 +156,7 @@ static void broken(struct sample *s, int rule, const char **names)
 static void test_broken_launches(void **state)
 {
     (void)state;
-    for (int rule = 0; rule < 24; rule++) {
+    for (int rule = 0; rule < 26; rule++) {
         struct sample s;
         struct error error = { 0 };
         const char *name = NULL;
@@ -156,8 +167,8 @@ static void test_broken_launches(void **state)
         if (codec_pack_to_agent(&s.message, frame, sizeof frame, &n, &error) != ERR_INPUT)
             fail_msg("rule %d is not kept when packing", rule);
         if (!strstr(error.text, name)) fail_msg("rule %d: %s", rule, error.text);
-        /* A peer that packs without rules: the reader keeps them too. (Rule 23 has no such array.) */
-        if (rule == 23) continue;
+        /* A peer that packs without rules: the reader keeps them too. (Rule 25 has no such array.) */
+        if (rule == 25) continue;
         size_t bytes = penstock__wire__to_agent__pack(&s.message, frame + FRAME_HEADER_BYTES);
         wire_seal(frame, FRAME_TO_AGENT, bytes);
         if (codec_read_to_agent(frame, FRAME_HEADER_BYTES + bytes, &read, &error) == ERR_OK)
