@@ -30,6 +30,7 @@ static const struct runbook_row default_rows[] = {
     { INCIDENT_TRAINER_FAILED, 7, "", true, 1, { STEP(STOP, FOREVER) } }, /* no such backend */
     { INCIDENT_TRAINER_FAILED, 6, "", true, 3, { STEP(RESTART, 5), STEP(PARK, 1), STEP(STOP, FOREVER) } }, /* gang */
     { INCIDENT_TRAINER_FAILED, 8, "", true, 2, { STEP(PARK, 3), STEP(STOP, FOREVER) } }, /* no space */
+    { INCIDENT_TRAINER_FAILED, 10, "", true, 3, { STEP(RESTART, 5), STEP(PARK, 1), STEP(STOP, FOREVER) } }, /* GPU */
     { INCIDENT_NONFINITE_LOSS, RUNBOOK_EXIT_ANY, "", true, 1, { STEP(STOP, FOREVER) } },
     { INCIDENT_NONFINITE_LOSS, RUNBOOK_EXIT_ANY, "", false, 2, { STEP(RESTART, 1), STEP(STOP, FOREVER) } },
     { INCIDENT_TRAINER_FAILED, RUNBOOK_EXIT_ANY, "", false, 2, { STEP(RESTART, 3), STEP(STOP, FOREVER) } },

@@ -53,7 +53,9 @@ static const struct trainer_key trainer_keys[] = {
     { SECTION_TRAIN, "checkpoint_every", "--checkpoint-every", "100", KIND_WHOLE, 0, 1e12, { 0 } },
     { SECTION_TRAIN, "keep", "--keep", "2", KIND_WHOLE, 1, 1e6, { 0 } },
     { SECTION_TRAIN, "backend", "--backend", "auto", KIND_WORD, 0, 0, { "auto", "cuda", "cpu" } },
-    { SECTION_TRAIN, "dtype", "--dtype", "fp32", KIND_WORD, 0, 0, { "fp32" } },
+    { SECTION_TRAIN, "dtype", "--dtype", "fp32", KIND_WORD, 0, 0, { "fp32", "bf16" } },
+    { SECTION_TRAIN, "reduce", "--reduce", "fp32", KIND_WORD, 0, 0, { "fp32", "bf16" } },
+    { SECTION_TRAIN, "gang_timeout", "--gang-timeout", "600", KIND_REAL, 1, 86400, { 0 } },
 };
 /* clang-format on */
 
@@ -154,6 +156,26 @@ static enum err section_read(const struct reader *reader, enum trainer_section s
     return ERR_OK;
 }
 
+/* What only a GPU can do, asked of a CPU. */
+static enum err types_check(const struct reader *reader, const struct trainer_values *values,
+                            const struct entry *run)
+{
+    static const char *const keys[] = { "dtype", "reduce" };
+    char key[32];
+    if (strcmp(values->text[key_named(SECTION_TRAIN, TEXT("backend"))], "cpu") != 0)
+        return ERR_OK;
+    for (size_t k = 0; k < ARRAY_COUNT(keys); k++) {
+        size_t i = key_named(SECTION_TRAIN, text_of(keys[k]));
+        if (strcmp(values->text[i], "fp32") == 0) continue;
+        snprintf(key, sizeof key, "train.%s", keys[k]);
+        return reader_fail(reader, values->line[i] > 0 ? values->line[i] : run->line, key,
+                           "`%s` needs a GPU, and train.backend is cpu; use fp32 or another "
+                           "backend",
+                           values->text[i]);
+    }
+    return ERR_OK;
+}
+
 /* A whole value by key, for rules that tie two keys together, and the line to name. */
 static uint64_t whole_of(const struct trainer_values *values, enum trainer_section section,
                          const char *key, uint32_t *line)
@@ -200,7 +222,7 @@ static enum err values_check(const struct reader *reader, const struct trainer_v
     if (vocab < 256 && strcmp(values->text[format], "text") == 0)
         return reader_fail(reader, line, "model.vocab",
                            "text has 256 byte values; make vocab at least 256");
-    return ERR_OK;
+    return types_check(reader, values, run);
 }
 
 enum err trainer_read(const struct loader *loader, const struct entry *model,

@@ -1,13 +1,15 @@
 /*
  * comm.h - what the members of a gang do together: sum gradients, and agree on small values.
  *
- * One table of functions with an implementation for a gang of one (comm_self.c) and one for a
- * gang on CPUs whose agents run the collective (comm_agent.c). All members make the same calls
- * in the same order.
+ * One table of functions with an implementation for a gang of one (comm_self.c), one for a
+ * gang on CPUs whose agents run the collective (comm_agent.c) and one for a gang on GPUs
+ * (comm_nccl.c, in a module that is opened at run time). All members make the same calls in the
+ * same order.
  *
  * Order of a step: comm_begin with the small values, comm_add for each range of gradients as
  * soon as it is final (the reduction runs while the backward pass goes on), comm_finish.
- * Outside a step: comm_agree.
+ * Outside a step: comm_agree. A member that ends in failure says so with comm_abort, so that
+ * the others need not wait for their deadline.
  *
  * Promises: sums have the same bits on every member, and on every run of a gang of the same
  * size as far as the agents' MPI sums in a fixed order. No call waits for ever. After a failure
@@ -38,6 +40,7 @@ struct comm_table {
     void (*add)(struct comm *comm, int64_t offset, int64_t count);
     enum err (*finish)(struct comm *comm, struct error *error);
     enum err (*agree)(struct comm *comm, int64_t *values, int count, struct error *error);
+    void (*abort)(struct comm *comm); /* NULL: the others notice by themselves */
 };
 
 /* What every implementation begins with. */
@@ -56,6 +59,10 @@ struct comm {
 must_use enum err comm_open(const struct comm_options *options, struct comm **comm,
                             struct error *error);
 void comm_close(struct comm *comm); /* no-op for NULL; keeps errno */
+
+/* This member fails: what is on the way is given up, further calls but comm_close fail. No-op
+ * for NULL and after a failure. */
+void comm_abort(struct comm *comm);
 
 /* Where the gradients live. Borrowed until comm_close; call it before the first step. */
 void comm_use(struct comm *comm, const struct kernels *kernels, struct kernels_device *device,

@@ -77,6 +77,11 @@ void comm_close(struct comm *comm)
     errno = saved;
 }
 
+void comm_abort(struct comm *comm)
+{
+    if (comm != NULL && comm->table->abort != NULL) comm->table->abort(comm);
+}
+
 void comm_use(struct comm *comm, const struct kernels *kernels, struct kernels_device *device,
               float *grads)
 {

@@ -14,7 +14,9 @@
     X(NONFINITE, 5, "loss or gradient not finite")                                             \
     X(GANG, 6, "communication with the gang lost")                                             \
     X(BACKEND, 7, "backend not available")                                                     \
-    X(STORE, 8, "no space or I/O error while writing a checkpoint")
+    X(STORE, 8, "no space or I/O error while writing a checkpoint")                            \
+    X(MEMORY, 9, "out of GPU memory")                                                          \
+    X(DEVICE, 10, "the GPU failed, or did not answer in time")
 
 enum exit_code {
 #define X(id, code, text) EXIT_##id = (code),

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GANG_TIMEOUT_NS (10 * NS_PER_MIN)
-
 enum { HELP_BYTES = 8192 };
 
 static volatile sig_atomic_t stop_requested;
@@ -64,8 +62,10 @@ static int probe(const struct options *options, struct error *error)
     if (threads > KERNELS_THREADS_MAX) threads = KERNELS_THREADS_MAX;
     if (options->threads > 0) threads = options->threads;
     enum err rc = backend_pick((enum backend_choice)options->backend, &backend, error);
+    if (rc == ERR_OK) rc = backend_check(&backend, options, error);
     if (rc != ERR_OK) return fail(EXIT_BACKEND, error);
-    rc = backend_probe(&backend, backend_threads((int)threads), &writer, error);
+    rc = backend_probe(&backend, backend_threads((int)threads),
+                       (enum kernels_type)options->dtype, &writer, error);
     if (rc != ERR_OK) return fail(rc == ERR_NO_MEMORY ? EXIT_INTERNAL : EXIT_BACKEND, error);
     return puts(line) >= 0 && fflush(stdout) == 0 ? EXIT_DONE : EXIT_INTERNAL;
 }
@@ -84,7 +84,8 @@ static int train(const struct options *options, struct job *job, struct error *e
     enum exit_code code = EXIT_DONE;
     if (events_open(&outlets, &events, error) != ERR_OK) return fail(EXIT_INTERNAL, error);
     job->threads = backend_threads(job->threads);
-    if (backend_pick((enum backend_choice)options->backend, &backend, error) != ERR_OK) {
+    if (backend_pick((enum backend_choice)options->backend, &backend, error) != ERR_OK ||
+        backend_check(&backend, options, error) != ERR_OK) {
         code = EXIT_BACKEND;
     } else {
         struct train_setup setup = { .options = options,
@@ -92,7 +93,8 @@ static int train(const struct options *options, struct job *job, struct error *e
                                      .backend = &backend,
                                      .events = events,
                                      .stop = &stop_requested,
-                                     .gang_timeout_ns = GANG_TIMEOUT_NS };
+                                     .gang_timeout_ns =
+                                         (int64_t)(options->gang_timeout * (double)NS_PER_S) };
         code = train_run(&setup, error);
     }
     if (code != EXIT_DONE) events_failure(events, error->text);

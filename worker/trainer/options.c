@@ -79,8 +79,12 @@ static const struct flag flags[] = {
       "newest checkpoints to keep, besides those of undecided gates" },
     { "backend", FLAG_CHOICE, USE_TRAIN | USE_PROBE, AT(backend), "auto", 0, 0, false, false, "auto|cuda|cpu",
       "what computes; cuda never falls back to the CPU" },
-    { "dtype", FLAG_CHOICE, USE_TRAIN, AT(dtype), "fp32", 0, 0, false, false, "fp32",
-      "type of the numbers" },
+    { "dtype", FLAG_CHOICE, USE_TRAIN | USE_PROBE | USE_NOTE, AT(dtype), "fp32", 0, 0, false, false, "fp32|bf16",
+      "weights in products, and activations; bf16 on GPUs only, beside master weights in fp32" },
+    { "reduce", FLAG_CHOICE, USE_TRAIN | USE_NOTE, AT(reduce), "fp32", 0, 0, false, false, "fp32|bf16",
+      "gradients while a gang sums them; bf16 on GPUs only" },
+    { "gang-timeout", FLAG_REAL, USE_TRAIN, AT(gang_timeout), "600", 1, 86400, false, false, "S",
+      "longest wait for the other members, or for the GPU, in seconds" },
     { "threads", FLAG_INT, USE_TRAIN | USE_PROBE, AT(threads), NULL, 1, KERNELS_THREADS_MAX, false, false, "N",
       "CPU threads; by default OMP_NUM_THREADS, else all that may be used" },
     { "dir", FLAG_TEXT, USE_TRAIN, AT(dir), NULL, 0, 0, false, false, "DIR",
@@ -108,6 +112,19 @@ static int choice_index(const char *values, struct text value)
         size_t len = bar == SIZE_MAX ? rest.len : bar;
         if (text_equal((struct text){ rest.data, len }, value)) return index;
         if (bar == SIZE_MAX) return -1;
+        rest = (struct text){ rest.data + bar + 1, rest.len - bar - 1 };
+    }
+}
+
+/* The reverse of choice_index. */
+static struct text choice_at(const char *values, int64_t index)
+{
+    struct text rest = text_of(values);
+    for (;; index--) {
+        size_t bar = text_find(rest, TEXT("|"));
+        size_t len = bar == SIZE_MAX ? rest.len : bar;
+        if (index == 0) return (struct text){ rest.data, len };
+        check(bar != SIZE_MAX);
         rest = (struct text){ rest.data + bar + 1, rest.len - bar - 1 };
     }
 }
@@ -244,6 +261,11 @@ static enum err check_together(struct options *options, const bool given[FLAG_CO
                          "--width %" PRId64 " is no multiple of --heads %" PRId64
                          "; make it one",
                          options->width, options->heads);
+    if (options->backend == BACKEND_CPU &&
+        (options->dtype != KERNELS_FP32 || options->reduce != KERNELS_FP32))
+        return error_set(error, ERR_INPUT,
+                         "--%s bf16 needs a GPU; use fp32, or --backend cuda or auto",
+                         options->dtype != KERNELS_FP32 ? "dtype" : "reduce");
     if (!was_given(given, "warmup")) options->warmup = min_i64(options->warmup, options->steps);
     if (options->warmup > options->steps)
         return error_set(error, ERR_INPUT,
@@ -329,6 +351,8 @@ size_t options_notes(const struct options *options, struct ckpt_note notes[OPTIO
         note->key = flags[i].name;
         if (flags[i].kind == FLAG_INT)
             writer_format(&value, "%" PRId64, *(const int64_t *)member);
+        else if (flags[i].kind == FLAG_CHOICE)
+            writer_text(&value, choice_at(flags[i].values, *(const int64_t *)member));
         else
             write_real(&value, *(const double *)member);
     }
@@ -424,7 +448,7 @@ static enum err read_paths(struct job *job, const struct options *options,
 static enum err read_gang(struct job *job, const struct options *options,
                           options_lookup_fn lookup, struct error *error)
 {
-    int64_t rank, size, fd, bytes;
+    int64_t rank, size, fd, bytes, id_fd;
     enum err rc;
     if ((rc = read_number(lookup, "WORLD_SIZE", 1, GANG_MAX, 1, &size, error)) != ERR_OK)
         return rc;
@@ -433,11 +457,13 @@ static enum err read_gang(struct job *job, const struct options *options,
     if (rc != ERR_OK) return rc;
     rc = read_number(lookup, "PENSTOCK_COMM_BYTES", 1, INT64_MAX, -1, &bytes, error);
     if (rc != ERR_OK) return rc;
-    if (size > 1 && (fd < 0 || bytes < 0))
+    rc = read_number(lookup, "PENSTOCK_COMM_ID_FD", 0, INT_MAX, -1, &id_fd, error);
+    if (rc != ERR_OK) return rc;
+    if (size > 1 && (fd < 0 || bytes < 0) && id_fd < 0)
         return error_set(error, ERR_INPUT,
-                         "WORLD_SIZE is %" PRId64 ", but PENSTOCK_COMM_FD and "
-                         "PENSTOCK_COMM_BYTES do not name the gang's memory; start it through "
-                         "penstock",
+                         "WORLD_SIZE is %" PRId64 ", but neither PENSTOCK_COMM_FD and "
+                         "PENSTOCK_COMM_BYTES (CPUs) nor PENSTOCK_COMM_ID_FD (GPUs) say how to "
+                         "reach the gang; start it through penstock",
                          size);
     if (options->batch % size != 0)
         return error_set(error, ERR_INPUT,
@@ -453,6 +479,21 @@ static enum err read_gang(struct job *job, const struct options *options,
     job->size = (int)size;
     job->comm_fd = (int)fd;
     job->comm_bytes = bytes > 0 ? (size_t)bytes : 0;
+    job->comm_id_fd = (int)id_fd;
+    return ERR_OK;
+}
+
+/* Which run and attempt, where an agent says it; both or none. */
+static enum err read_attempt(struct job *job, options_lookup_fn lookup, struct error *error)
+{
+    int64_t run, attempt;
+    enum err rc = read_number(lookup, "PENSTOCK_RUN_INDEX", 0, UINT32_MAX, -1, &run, error);
+    if (rc == ERR_OK)
+        rc = read_number(lookup, "PENSTOCK_ATTEMPT", 1, UINT32_MAX, -1, &attempt, error);
+    if (rc != ERR_OK) return rc;
+    job->has_run = run >= 0 && attempt >= 1;
+    job->run = job->has_run ? (uint32_t)run : 0;
+    job->attempt = job->has_run ? (uint32_t)attempt : 0;
     return ERR_OK;
 }
 
@@ -465,6 +506,7 @@ enum err options_job(struct job *job, const struct options *options, options_loo
     memset(job, 0, sizeof(*job));
     if ((rc = read_paths(job, options, lookup, error)) != ERR_OK) return rc;
     if ((rc = read_gang(job, options, lookup, error)) != ERR_OK) return rc;
+    if ((rc = read_attempt(job, lookup, error)) != ERR_OK) return rc;
     if (gates != NULL && (rc = parse_gates(job, gates, error)) != ERR_OK) return rc;
     rc = read_number(lookup, "OMP_NUM_THREADS", 1, INT_MAX, 0, &threads, error);
     if (rc != ERR_OK) return rc;

@@ -27,7 +27,8 @@ struct options {
     const char *resume;
     int64_t data_format; /* enum data_format */
     int64_t backend;     /* enum backend_choice */
-    int64_t dtype;       /* 0: fp32 */
+    int64_t dtype;       /* enum kernels_type, of weights and activations */
+    int64_t reduce;      /* enum kernels_type, in which a gang sums gradients */
     int64_t layers, width, heads, context, vocab;
     int64_t batch; /* sequences of a step of the whole gang */
     int64_t steps, warmup;
@@ -37,6 +38,7 @@ struct options {
     int64_t keep;
     int64_t threads; /* 0: not given */
     double lr, lr_min_ratio, weight_decay, beta1, beta2, clip;
+    double gang_timeout; /* seconds */
 };
 
 /* ERR_INPUT: something is wrong with the command line. With VERB_HELP and VERB_VERSION nothing
@@ -71,6 +73,9 @@ struct job {
     const char *events_path, *protobuf_path; /* NULL where absent */
     int comm_fd;                             /* -1 where absent */
     size_t comm_bytes;
+    int comm_id_fd; /* on which a GPU gang's id comes; -1 where absent */
+    bool has_run;   /* an agent said which run and attempt this is */
+    uint32_t run, attempt;
     int threads;
 };
 

@@ -4,8 +4,10 @@
 #include "proto/base/log.h"
 #include "worker/trainer/comm.h"
 #include "worker/trainer/data.h"
+#include "worker/trainer/gang_id.h"
 #include "worker/trainer/optim.h"
 #include "worker/trainer/shelf.h"
+#include "worker/trainer/watchdog.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -13,8 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define PROGRESS_EVERY_NS (200 * NS_PER_MS)
+#define MEET_NS_MAX (120 * NS_PER_S) /* for the members of a gang to come together */
+#define LEAVE_NS_MAX (30 * NS_PER_S) /* for a trainer that has failed to let go of its GPU */
 
 enum { CRC_CHUNK_FLOATS = 1 << 16 };
 
@@ -22,6 +27,7 @@ struct train {
     const struct train_setup *setup;
     struct data *data;
     struct comm *comm;
+    int claim_fd; /* of this member's GPU; -1: none */
     struct gpt *gpt;
     struct optim *optim;
     struct shelf *shelf; /* member 0 only */
@@ -61,28 +67,37 @@ static bool leads(const struct train *train)
     return train->rows.first == 0;
 }
 
+static bool on_gpu(const struct train *train)
+{
+    return train->setup->backend->module != NULL;
+}
+
+/* What a failure among the members means for the outside. A member whose own GPU failed says
+ * so; the others only see that it is gone. */
 static enum exit_code gang_exit(enum err rc)
 {
-    return rc == ERR_OK ? EXIT_DONE : EXIT_GANG;
+    if (rc == ERR_OK) return EXIT_DONE;
+    if (rc == ERR_NO_MEMORY) return EXIT_MEMORY;
+    return rc == ERR_DEVICE ? EXIT_DEVICE : EXIT_GANG;
 }
 
 /* What a failure of model or kernels means for the outside. */
-static enum exit_code model_exit(enum err rc)
+static enum exit_code model_exit(const struct train *train, enum err rc)
 {
     switch (rc) {
     case ERR_OK: return EXIT_DONE;
     case ERR_INPUT: return EXIT_USAGE;
     case ERR_DEVICE:
+    case ERR_TIMEOUT: return EXIT_DEVICE;
     case ERR_UNSUPPORTED: return EXIT_BACKEND;
     case ERR_REFUSED: return EXIT_NONFINITE;
+    case ERR_NO_MEMORY: return on_gpu(train) ? EXIT_MEMORY : EXIT_INTERNAL;
     case ERR_IO:
     case ERR_NO_SPACE:
-    case ERR_NO_MEMORY:
     case ERR_DAMAGED:
     case ERR_LOCKED:
     case ERR_FULL:
     case ERR_NOT_FOUND:
-    case ERR_TIMEOUT:
     case ERR_CLOSED: break;
     }
     return EXIT_INTERNAL;
@@ -164,7 +179,7 @@ static enum exit_code check_params(struct train *train, struct error *error)
     int64_t crc = params_crc(train, &finite);
     int64_t extremes[2] = { crc, -crc };
     enum err rc = comm_agree(train->comm, extremes, 2, error);
-    if (rc != ERR_OK) return EXIT_GANG;
+    if (rc != ERR_OK) return gang_exit(rc);
     if (extremes[0] != -extremes[1]) {
         error_set(error, ERR_DAMAGED,
                   "the members of the gang hold different parameters at step %" PRIu64
@@ -222,7 +237,7 @@ static enum exit_code evaluate(struct train *train, struct error *error)
             return EXIT_DATA;
         int64_t read_ns = now_ns();
         enum err rc = gpt_forward(train->gpt, train->tokens, train->targets, &loss, error);
-        if (rc != ERR_OK) return model_exit(rc);
+        if (rc != ERR_OK) return model_exit(train, rc);
         train->wait_ns += read_ns - started_ns;
         train->busy_ns += now_ns() - read_ns;
         sum += loss;
@@ -230,7 +245,7 @@ static enum exit_code evaluate(struct train *train, struct error *error)
     int64_t waited_ns = train->comm->wait_ns;
     enum err rc = comm_begin(train->comm, &sum, 1, error);
     if (rc == ERR_OK) rc = comm_finish(train->comm, error);
-    if (rc != ERR_OK) return EXIT_GANG;
+    if (rc != ERR_OK) return gang_exit(rc);
     train->wait_ns += train->comm->wait_ns - waited_ns;
     train->val_loss = sum / batches / train->comm->size;
     train->val_loss_step = train->state.step;
@@ -277,11 +292,11 @@ static void gradients_ready(void *context, int64_t offset, int64_t count)
 static enum exit_code compute(struct train *train, double sums[2], struct error *error)
 {
     enum err rc = gpt_forward(train->gpt, train->tokens, train->targets, &sums[0], error);
-    if (rc != ERR_OK) return model_exit(rc);
+    if (rc != ERR_OK) return model_exit(train, rc);
     sums[1] = *train->setup->stop != 0 ? 1 : 0;
-    if (comm_begin(train->comm, sums, 2, error) != ERR_OK) return EXIT_GANG;
+    if ((rc = comm_begin(train->comm, sums, 2, error)) != ERR_OK) return gang_exit(rc);
     rc = gpt_backward(train->gpt, gradients_ready, train->comm, error);
-    if (rc != ERR_OK) return model_exit(rc);
+    if (rc != ERR_OK) return model_exit(train, rc);
     return gang_exit(comm_finish(train->comm, error));
 }
 
@@ -293,7 +308,7 @@ static enum exit_code update(struct train *train, const double sums[2], struct e
     double rate = optim_schedule_lr(&train->schedule, step);
     enum err rc = optim_step(train->optim, rate, 1.0 / train->comm->size, &norm, error);
     if (rc == ERR_REFUSED) return nonfinite(train, "gradient's norm", norm, error);
-    if (rc != ERR_OK) return model_exit(rc);
+    if (rc != ERR_OK) return model_exit(train, rc);
     train->loss = loss;
     train->has_loss = true;
     train->grad_norm = norm;
@@ -365,7 +380,7 @@ static enum exit_code open_data(struct train *train, struct error *error)
     return rc == ERR_OK ? EXIT_DONE : EXIT_DATA;
 }
 
-static enum exit_code open_gang(struct train *train, struct error *error)
+static enum exit_code open_cpu_gang(struct train *train, struct error *error)
 {
     const struct job *job = train->setup->job;
     struct comm_options options = { .rank = job->rank,
@@ -373,7 +388,90 @@ static enum exit_code open_gang(struct train *train, struct error *error)
                                     .fd = job->comm_fd,
                                     .segment_bytes = job->comm_bytes,
                                     .timeout_ns = train->setup->gang_timeout_ns };
+    if (job->size > 1 && job->comm_fd < 0) {
+        error_set(error, ERR_INPUT,
+                  "this trains on the CPU (%.200s), but its agent offers the gang of GPUs "
+                  "alone; give all members one backend",
+                  train->setup->backend->reason);
+        return EXIT_BACKEND;
+    }
     return gang_exit(comm_open(&options, &train->comm, error));
+}
+
+/* From failure on: the GPU must be let go of by then. */
+static int64_t leave_ns(const struct train *train)
+{
+    return min_i64(train->setup->gang_timeout_ns, LEAVE_NS_MAX);
+}
+
+static void before_abort(void *context)
+{
+    const struct train *train = context;
+    watchdog_arm(leave_ns(train));
+}
+
+/* Makes the gang's id and tells it, or is told. */
+static enum err share_id(const struct train *train, int64_t timeout_ns,
+                         uint8_t id[MODULE_ID_BYTES], struct error *error)
+{
+    const struct job *job = train->setup->job;
+    struct gang_id_wait wait = { .fd = job->comm_id_fd,
+                                 .run = job->run,
+                                 .attempt = job->attempt,
+                                 .timeout_ns = timeout_ns,
+                                 .stop = train->setup->stop };
+    if (job->rank > 0) return gang_id_await(&wait, id, MODULE_ID_BYTES, error);
+    enum err rc = train->setup->backend->module->make_id(id, error);
+    if (rc != ERR_OK || job->size == 1) return rc;
+    struct comm_frame frame = { job->run, job->attempt, id, MODULE_ID_BYTES };
+    events_comm_id(train->setup->events, &frame);
+    return ERR_OK;
+}
+
+/* A gang of one meets over NCCL too, so that one way through the code is proven by all. */
+static enum exit_code open_gpu_gang(struct train *train, struct error *error)
+{
+    const struct job *job = train->setup->job;
+    const struct backend *backend = train->setup->backend;
+    int64_t meet_ns = min_i64(train->setup->gang_timeout_ns, MEET_NS_MAX);
+    uint8_t id[MODULE_ID_BYTES];
+    char name[64];
+    struct writer writer = writer_of(name, sizeof(name));
+    writer_format(&writer, "penstock-%" PRIu32 "/%" PRIu32, job->run, job->attempt);
+    struct module_gang gang = {
+        .rank = job->rank,
+        .size = job->size,
+        .name = name,
+        .id = id,
+        .reduce = (enum kernels_type)train->setup->options->reduce,
+        .init_timeout_ns = meet_ns,
+        .timeout_ns = train->setup->gang_timeout_ns,
+        .aborting = before_abort,
+        .context = train,
+    };
+    if (job->size > 1 && (job->comm_id_fd < 0 || !job->has_run)) {
+        error_set(error, ERR_INPUT,
+                  "this trains on a GPU, but its agent offers the gang of CPUs alone; give all "
+                  "members one backend");
+        return EXIT_BACKEND;
+    }
+    enum err rc = share_id(train, meet_ns, id, error);
+    if (rc == ERR_OK && job->size > 1)
+        rc =
+            gang_claim_gpu(id, sizeof(id), backend->device.pci_bus_id, &train->claim_fd, error);
+    if (rc == ERR_REFUSED) return EXIT_USAGE;
+    if (rc == ERR_OK) rc = backend->module->gang_open(&gang, &train->comm, error);
+    return gang_exit(rc);
+}
+
+static enum exit_code open_gang(struct train *train, struct error *error)
+{
+    enum exit_code code =
+        on_gpu(train) ? open_gpu_gang(train, error) : open_cpu_gang(train, error);
+    if (code == EXIT_DONE)
+        comm_use(train->comm, gpt_kernels(train->gpt), gpt_device(train->gpt),
+                 gpt_grads(train->gpt));
+    return code;
 }
 
 static enum exit_code open_model(struct train *train, struct error *error)
@@ -386,6 +484,8 @@ static enum exit_code open_model(struct train *train, struct error *error)
                                            .vocab_count = (int)o->vocab },
                                .batch_rows = train->rows.count,
                                .threads = train->setup->job->threads,
+                               .type = (enum kernels_type)o->dtype,
+                               .timeout_ns = train->setup->gang_timeout_ns,
                                .kernels = train->setup->backend->kernels };
     struct optim_config optim = { .beta1 = o->beta1,
                                   .beta2 = o->beta2,
@@ -399,9 +499,7 @@ static enum exit_code open_model(struct train *train, struct error *error)
     enum err rc = optim_schedule_check(&train->schedule, error);
     if (rc == ERR_OK) rc = gpt_create(&gpt, &train->gpt, error);
     if (rc == ERR_OK) rc = optim_create(&optim, train->gpt, &train->optim, error);
-    if (rc != ERR_OK) return model_exit(rc);
-    comm_use(train->comm, gpt_kernels(train->gpt), gpt_device(train->gpt),
-             gpt_grads(train->gpt));
+    if (rc != ERR_OK) return model_exit(train, rc);
     return EXIT_DONE;
 }
 
@@ -480,7 +578,7 @@ static enum exit_code start_fresh(struct train *train, struct error *error)
 {
     uint64_t seed = (uint64_t)train->setup->options->seed;
     enum err rc = gpt_init(train->gpt, seed, error);
-    if (rc != ERR_OK) return model_exit(rc);
+    if (rc != ERR_OK) return model_exit(train, rc);
     train->state = (struct ckpt_state){ .seed = seed,
                                         .members = (uint64_t)train->comm->size,
                                         .data_tokens = data_token_count(train->data),
@@ -545,7 +643,7 @@ static enum exit_code agree_on_start(struct train *train, struct error *error)
     int64_t digest = options_digest(train);
     int64_t values[] = { step, -step, crc, -crc, digest, -digest, *train->setup->stop != 0 };
     enum err rc = comm_agree(train->comm, values, ARRAY_COUNT(values), error);
-    if (rc != ERR_OK) return EXIT_GANG;
+    if (rc != ERR_OK) return gang_exit(rc);
     train->stop = values[6] > 0;
     if (values[4] != -values[5]) {
         error_set(error, ERR_INPUT,
@@ -589,8 +687,8 @@ static enum exit_code start(struct train *train, struct error *error)
                                       .first = setup->job->rank * rows,
                                       .count = rows };
     enum exit_code code = open_data(train, error);
-    if (code == EXIT_DONE) code = open_gang(train, error);
     if (code == EXIT_DONE) code = open_model(train, error);
+    if (code == EXIT_DONE) code = open_gang(train, error);
     if (code == EXIT_DONE) code = plan_memory(train, error);
     if (code == EXIT_DONE)
         code = setup->job->resume[0] != '\0' ? resume(train, error) : start_fresh(train, error);
@@ -608,8 +706,14 @@ enum exit_code train_run(const struct train_setup *setup, struct error *error)
         return EXIT_INTERNAL;
     }
     train->setup = setup;
+    train->claim_fd = -1;
     enum exit_code code = start(train, error);
     if (code == EXIT_DONE) code = loop(train, error);
+    if (code != EXIT_DONE) {
+        if (on_gpu(train)) watchdog_arm(leave_ns(train));
+        comm_abort(train->comm);
+    }
+    comm_close(train->comm); /* it may still work on the model's gradients */
     shelf_close(train->shelf);
     free(train->tensors);
     free(train->crc_chunk);
@@ -617,7 +721,7 @@ enum exit_code train_run(const struct train_setup *setup, struct error *error)
     free(train->tokens);
     optim_destroy(train->optim);
     gpt_destroy(train->gpt);
-    comm_close(train->comm);
+    if (train->claim_fd >= 0) close(train->claim_fd);
     data_close(train->data);
     free(train);
     return code;

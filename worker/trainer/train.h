@@ -9,8 +9,9 @@
  *
  * Promises: the same arguments give the same checkpoints, bit for bit; so do a stop and a
  * resume at any step, with the same gang size and threads. Only member 0 writes. A checkpoint
- * of numbers that are not finite, or that differ between members, is never written. Never:
- * prints, ends the process.
+ * of numbers that are not finite, or that differ between members, is never written. On a GPU a
+ * failure starts the watchdog, because to let go of the GPU may take for ever. Never: prints,
+ * ends the process otherwise.
  */
 #ifndef WORKER_TRAINER_TRAIN_H
 #define WORKER_TRAINER_TRAIN_H
@@ -28,7 +29,7 @@ struct train_setup {
     const struct backend *backend;
     struct events *events;
     const volatile sig_atomic_t *stop; /* not 0: checkpoint and return */
-    int64_t gang_timeout_ns;           /* longest wait for the other members */
+    int64_t gang_timeout_ns;           /* longest wait for the other members, or the GPU */
 };
 
 /* Trains until the last step or a stop. EXIT_DONE, or another code with *error filled. The

@@ -1,6 +1,7 @@
 #include "tests/support/standin/cudart.h"
 
 #include "proto/base/defs.h"
+#include "tests/support/standin/faults.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 
 enum {
     DEFAULT_CAPABILITY = 90,
+    FIRST_BUS = 0x1b,
     ALIGNMENT = 256,
     VERSION = CUDART_VERSION,
     SHARED_BYTES_MAX = 227 << 10, /* of one block, on sm_90 */
@@ -16,7 +18,6 @@ enum {
 };
 
 #define DEFAULT_MEMORY_BYTES (INT64_C(8) << 30)
-#define DEFAULT_BUS_ID "0000:1b:00.0"
 
 /* ---- what the environment asks for ---- */
 
@@ -79,39 +80,37 @@ static struct {
     cudaError_t last, sticky;
 } standin;
 
-static long number_of(const char *name, long otherwise)
+/* PENSTOCK_FAKE_BUS_ID, or one that differs with the first device of CUDA_VISIBLE_DEVICES. */
+static void choose_bus_id(char *to, size_t to_bytes)
 {
-    const char *text = getenv(name);
-    return text == NULL || *text == '\0' ? otherwise : strtol(text, NULL, 10);
-}
-
-static bool says(const char *name, const char *word)
-{
-    const char *text = getenv(name);
-    return text != NULL && strcmp(text, word) == 0;
+    const char *wanted = getenv("PENSTOCK_FAKE_BUS_ID");
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    long device = visible == NULL ? 0 : strtol(visible, NULL, 10);
+    if (wanted != NULL)
+        (void)snprintf(to, to_bytes, "%s", wanted);
+    else
+        (void)snprintf(to, to_bytes, "0000:%02x:00.0", (unsigned)(FIRST_BUS + device) & 0xff);
 }
 
 static const struct faults *faults(void)
 {
     struct faults *f = &standin.faults;
     if (f->read) return f;
-    const char *bus_id = getenv("PENSTOCK_FAKE_BUS_ID");
     standin_launch_link();
     *f = (struct faults){
         .read = true,
-        .gpus = (int)number_of("PENSTOCK_FAKE_GPUS", 1),
-        .capability = (int)number_of("PENSTOCK_FAKE_CAPABILITY", DEFAULT_CAPABILITY),
-        .no_driver = says("PENSTOCK_FAKE_DRIVER", "none"),
-        .kernels_off = says("PENSTOCK_FAKE_KERNELS", "none"),
-        .memory_bytes = number_of("PENSTOCK_FAKE_MEMORY", DEFAULT_MEMORY_BYTES),
-        .alloc = number_of("PENSTOCK_FAKE_ALLOC", 0),
-        .pinned = number_of("PENSTOCK_FAKE_PINNED", 0),
-        .launch = number_of("PENSTOCK_FAKE_LAUNCH", 0),
-        .launch_once = number_of("PENSTOCK_FAKE_LAUNCH_ONCE", 0),
-        .stall = number_of("PENSTOCK_FAKE_STALL", 0),
+        .gpus = (int)standin_fault_number("PENSTOCK_FAKE_GPUS", 1),
+        .capability = (int)standin_fault_number("PENSTOCK_FAKE_CAPABILITY", DEFAULT_CAPABILITY),
+        .no_driver = standin_fault_says("PENSTOCK_FAKE_DRIVER", "none"),
+        .kernels_off = standin_fault_says("PENSTOCK_FAKE_KERNELS", "none"),
+        .memory_bytes = standin_fault_number("PENSTOCK_FAKE_MEMORY", DEFAULT_MEMORY_BYTES),
+        .alloc = standin_fault_number("PENSTOCK_FAKE_ALLOC", 0),
+        .pinned = standin_fault_number("PENSTOCK_FAKE_PINNED", 0),
+        .launch = standin_fault_number("PENSTOCK_FAKE_LAUNCH", 0),
+        .launch_once = standin_fault_number("PENSTOCK_FAKE_LAUNCH_ONCE", 0),
+        .stall = standin_fault_number("PENSTOCK_FAKE_STALL", 0),
     };
-    (void)snprintf(f->bus_id, sizeof(f->bus_id), "%s",
-                   bus_id == NULL ? DEFAULT_BUS_ID : bus_id);
+    choose_bus_id(f->bus_id, sizeof(f->bus_id));
     return f;
 }
 

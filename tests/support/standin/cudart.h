@@ -7,11 +7,12 @@
  * later call into the stand-in once what it waits for is done. So cudaStreamQuery and events
  * can be "not ready", and a stream that waits for a peer holds up nobody but itself.
  *
- * Faults, from the environment, read at the first call and again by standin_reset:
+ * Faults, from the environment (faults.h says for which process), read at the first call and again by standin_reset:
  *   PENSTOCK_FAKE_GPUS=n           devices that are visible (1)
  *   PENSTOCK_FAKE_DRIVER=none      no driver: cudaErrorInsufficientDriver
  *   PENSTOCK_FAKE_CAPABILITY=75    compute capability (90)
- *   PENSTOCK_FAKE_BUS_ID=text      PCI bus id ("0000:1b:00.0")
+ *   PENSTOCK_FAKE_BUS_ID=text      PCI bus id; by default "0000:1b:00.0", and 1c and so on where
+ *                                  CUDA_VISIBLE_DEVICES begins with another device than 0
  *   PENSTOCK_FAKE_MEMORY=bytes     memory of the device; more is cudaErrorMemoryAllocation
  *   PENSTOCK_FAKE_PINNED=n         the n-th allocation of pinned memory fails
  *   PENSTOCK_FAKE_ALLOC=n          the n-th allocation of device memory fails (1 is the first)

@@ -124,6 +124,10 @@ static void the_built_in_trainer_gets_every_flag(void **state)
                                             "auto",
                                             "--dtype",
                                             "fp32",
+                                            "--reduce",
+                                            "fp32",
+                                            "--gang-timeout",
+                                            "600",
                                             "--steps",
                                             "200" };
     struct campaign c;

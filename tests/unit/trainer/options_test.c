@@ -139,7 +139,13 @@ static void test_bad_flags(void **unused)
         { "--data", "x", "--backend", "" },
         { "--data", "x", "--backend", "auto|cuda" },
         { "--data", "x", "--data-format", "u8" },
-        { "--data", "x", "--dtype", "bf16" },
+        { "--data", "x", "--dtype", "fp16" },
+        { "--data", "x", "--dtype", "bf16", "--backend", "cpu" },
+        { "--data", "x", "--reduce", "bf16", "--backend", "cpu" },
+        { "--data", "x", "--reduce", "fp64" },
+        { "--data", "x", "--gang-timeout", "0.5" },
+        { "--data", "x", "--gang-timeout", "86401" },
+        { "--data", "x", "--gang-timeout", "nan" },
         { "--data", "x", "--resume", "" },
         { "--data", "x", "--resume" },
         { "--data", "x", "--dir=" },
@@ -248,6 +254,8 @@ static void test_full_environment(void **unused)
                                    "PENSTOCK_EVENTS=/dev/fd/7",
                                    "PENSTOCK_COMM_FD=9",
                                    "PENSTOCK_COMM_BYTES=1048576",
+                                   "PENSTOCK_RUN_INDEX=4294967295",
+                                   "PENSTOCK_ATTEMPT=3",
                                    "OMP_NUM_THREADS=3",
                                    NULL };
     assert_int_equal(read_job(&job, values, plain_args, NULL), ERR_OK);
@@ -264,6 +272,10 @@ static void test_full_environment(void **unused)
     assert_int_equal(job.gates[1].at, 8192);
     assert_string_equal(job.gates[2].name, "last@x");
     assert_int_equal(job.comm_fd, 9);
+    assert_int_equal(job.comm_id_fd, -1);
+    assert_true(job.has_run);
+    assert_int_equal(job.run, 4294967295);
+    assert_int_equal(job.attempt, 3);
     assert_int_equal(job.threads, 3);
     /* Flags win. */
     const char *const args[ARGS_MAX] = { "--data",   "x",  "--dir",     "/other",
@@ -293,6 +305,10 @@ static void test_bad_environment(void **unused)
         { "WORLD_SIZE=2", "PENSTOCK_COMM_FD=5" },
         { "WORLD_SIZE=2", "PENSTOCK_COMM_FD=x", "PENSTOCK_COMM_BYTES=1048576" },
         { "WORLD_SIZE=3", "PENSTOCK_COMM_FD=5", "PENSTOCK_COMM_BYTES=1048576" },
+        { "WORLD_SIZE=2", "PENSTOCK_COMM_ID_FD=x" },
+        { "PENSTOCK_RUN_INDEX=-1", "PENSTOCK_ATTEMPT=1" },
+        { "PENSTOCK_RUN_INDEX=4294967296", "PENSTOCK_ATTEMPT=1" },
+        { "PENSTOCK_RUN_INDEX=0", "PENSTOCK_ATTEMPT=0" },
         { "PENSTOCK_DIR=/d", "PENSTOCK_RESUME=/c", "PENSTOCK_RESUME_STEP=-4" },
         { "PENSTOCK_DIR=/d", "PENSTOCK_RESUME=/c", "PENSTOCK_RESUME_STEP=ten" },
         { "PENSTOCK_DIR=relative" },
