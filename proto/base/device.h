@@ -63,6 +63,22 @@ static inline struct device_figures device_since(const struct device_figures *no
     return since;
 }
 
+/* The other way: what stands after `since` happened. Sums are held at INT64_MAX. */
+static inline struct device_figures device_after(const struct device_figures *before,
+                                                 const struct device_figures *since)
+{
+    struct device_figures after;
+#define DEVICE_SUM(name)                                                                       \
+    after.name = add_saturated(max_i64(0, before->name), max_i64(0, since->name));
+#define DEVICE_LAST(name) after.name = since->name;
+#define X(name, kind) DEVICE_##kind(name)
+    DEVICE_FIGURES(X)
+#undef X
+#undef DEVICE_LAST
+#undef DEVICE_SUM
+    return after;
+}
+
 #ifdef __cplusplus
 }
 #endif

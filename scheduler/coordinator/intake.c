@@ -46,6 +46,16 @@ static uint64_t count_of(double value)
     return value > 0 && value < 9e18 && isfinite(value) ? (uint64_t)value : 0;
 }
 
+static struct device_figures device_of(const Penstock__Wire__Device *wire)
+{
+    struct device_figures device = { 0 };
+    if (wire == NULL) return device;
+#define X(name, kind) device.name = clamp_i64(wire->name);
+    DEVICE_FIGURES(X)
+#undef X
+    return device;
+}
+
 static struct telemetry telemetry_of(const Penstock__Wire__Telemetry *wire)
 {
     struct telemetry unknown = { .loss_micro = LOSS_UNKNOWN,
@@ -59,6 +69,7 @@ static struct telemetry telemetry_of(const Penstock__Wire__Telemetry *wire)
         .val_loss_micro = loss_of(wire->has_val_loss, false, wire->val_loss_micro),
         .flops_per_token = count_of(wire->flops_per_token),
         .cpu_ns = clamp_i64(wire->cpu_ns),
+        .device = device_of(wire->device),
         .ready = wire->ready,
     };
 }

@@ -458,11 +458,13 @@ static enum err apply_window(struct core *core, const struct record_window *wind
     set_progress(run, window->step, window->tokens, window->loss_micro);
     run->util_ppm = window->util_ppm;
     run->rung = window->rung;
+    run->util_flags = window->flags;
     run->guard = window->guard;
     attempt->window_start_ns = core->now_ns;
     attempt->window_step = window->step;
     attempt->window_tokens = window->tokens;
     attempt->window_cpu_ns = max_i64(0, window->cpu_ns);
+    attempt->window_device = device_after(&attempt->window_device, &window->device);
     return ERR_OK;
 }
 

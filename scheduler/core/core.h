@@ -50,7 +50,8 @@ struct telemetry {
     int64_t loss_micro;     /* LOSS_UNKNOWN, LOSS_NONFINITE or a loss */
     int64_t val_loss_micro; /* last held-out loss */
     uint64_t flops_per_token;
-    int64_t cpu_ns; /* -1 = unknown */
+    int64_t cpu_ns;               /* -1 = unknown */
+    struct device_figures device; /* of the member's GPU; zero: none is watched */
     bool ready;
 };
 

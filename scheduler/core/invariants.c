@@ -131,6 +131,13 @@ static void mix_guard(struct digest *digest, const struct guard_state *guard)
     mix(digest, guard->was_busy);
 }
 
+static void mix_device(struct digest *digest, const struct device_figures *device)
+{
+#define X(name, kind) mix_signed(digest, device->name);
+    DEVICE_FIGURES(X)
+#undef X
+}
+
 static void mix_attempt(struct digest *digest, const struct core *core,
                         const struct attempt *attempt)
 {
@@ -153,6 +160,7 @@ static void mix_attempt(struct digest *digest, const struct core *core,
     mix(digest, attempt->window_step);
     mix(digest, attempt->window_tokens);
     mix_signed(digest, attempt->window_cpu_ns);
+    mix_device(digest, &attempt->window_device);
     for (uint32_t i = 0; i < attempt->member_count; i++) {
         const struct member *member = &core->members[attempt->first_member + i];
         mix(digest, member->worker);
@@ -197,6 +205,7 @@ static void mix_run(struct digest *digest, const struct core *core, const struct
     mix(digest, run->val_count);
     mix_signed(digest, run->util_ppm);
     mix(digest, run->rung);
+    mix(digest, run->util_flags);
     mix_signed(digest, run->windows_ns);
     mix(digest, run->windows_steps);
     mix(digest, run->resume_step);

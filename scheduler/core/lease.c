@@ -55,12 +55,25 @@ static void renew_if_due(struct core *core, uint32_t run_index, const struct out
     }
 }
 
+/* What member 0's GPU did since the window began. A slot that is sold as CPUs may see one that is not its own. */
+static struct device_figures device_in_window(const struct core *core,
+                                              const struct attempt *attempt,
+                                              const struct telemetry *now)
+{
+    const struct worker *first = &core->workers[core->members[attempt->first_member].worker];
+    if (first->on_cpu) return (struct device_figures){ 0 };
+    return device_since(&now->device, &attempt->window_device);
+}
+
+/* now->device holds what happened in the window. */
 static struct util_measure measure(const struct core *core, const struct attempt *attempt,
                                    const struct telemetry *now, int64_t length_ns)
 {
     const struct worker *first = &core->workers[core->members[attempt->first_member].worker];
     struct util_facts facts = { .held_ns = length_ns,
                                 .slots = attempt->member_count,
+                                .steps = now->step - attempt->window_step,
+                                .device = now->device,
                                 .tokens = now->tokens - attempt->window_tokens,
                                 .flops_per_token = now->flops_per_token,
                                 .cpu_ns = -1,
@@ -92,8 +105,9 @@ static void close_window_if_due(struct core *core, uint32_t run_index,
     struct telemetry seen = *now;
     if (seen.step < attempt->window_step) seen.step = attempt->window_step;
     if (seen.tokens < attempt->window_tokens) seen.tokens = attempt->window_tokens;
+    seen.device = device_in_window(core, attempt, now);
     struct util_measure util = measure(core, attempt, &seen, length_ns);
-    struct guard_outcome outcome = guard_judge(guard, &run->guard, util.util_ppm, length_ns);
+    struct guard_outcome outcome = guard_judge(guard, &run->guard, util.fair_ppm, length_ns);
     struct record record = { .kind = RECORD_WINDOW,
                              .as.window = { .run = run_index,
                                             .attempt = attempt->number,
@@ -104,6 +118,8 @@ static void close_window_if_due(struct core *core, uint32_t run_index,
                                             .length_ns = length_ns,
                                             .util_ppm = util.util_ppm,
                                             .rung = util.rung,
+                                            .flags = util.flags,
+                                            .device = seen.device,
                                             .flops_per_token = now->flops_per_token,
                                             .cpu_ns = now->cpu_ns,
                                             .action = outcome.action,

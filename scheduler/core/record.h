@@ -272,6 +272,8 @@ struct record_window {
     enum guard_rule rule;
     int64_t observed, bound; /* what the guardrail compared; see guard_outcome */
     struct guard_state guard;
+    uint32_t flags;               /* UTIL_FLAG_BIT: what speaks for or against that figure */
+    struct device_figures device; /* of member 0's GPU in this window */
 };
 
 struct record_checkpoint {

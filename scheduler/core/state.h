@@ -50,7 +50,8 @@ struct run {
     uint32_t val_count;
     int32_t util_ppm; /* of the last window */
     enum util_rung rung;
-    int64_t windows_ns; /* time held and steps done in closed windows: the measured rate */
+    uint32_t util_flags; /* of the last window */
+    int64_t windows_ns;  /* time held and steps done in closed windows: the measured rate */
     uint64_t windows_steps;
 
     uint64_t resume_step, resume_tokens; /* where the next attempt starts; 0 = from scratch */
@@ -100,6 +101,7 @@ struct attempt {
     int64_t window_start_ns;                 /* 0 until the trainer is ready */
     uint64_t window_step, window_tokens;     /* at the window's start */
     int64_t window_cpu_ns;
+    struct device_figures window_device; /* sums at the window's start */
 };
 
 struct worker {

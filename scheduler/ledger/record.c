@@ -285,7 +285,8 @@ static enum err field_check(const struct shape *shape, const struct field *field
     case FIELD_BYTES:
         if (load_text(record, field->record_at).len <= (size_t)field->max) return ERR_OK;
         return field_error(shape, field, "is too long", error);
-    case FIELD_ONE: return record_check(field->shape, member, error);
+    case FIELD_ONE:
+    case FIELD_ONE_IF: return record_check(field->shape, member, error);
     case FIELD_LIST:
     case FIELD_LIST_FAR:
     case FIELD_U32S_FAR: break;
@@ -350,6 +351,13 @@ static bool list_to_message(struct record_codec *codec, const struct field *fiel
     return true;
 }
 
+static bool all_zero(const unsigned char *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (bytes[i] != 0) return false;
+    return true;
+}
+
 static bool field_to_message(struct record_codec *codec, const struct field *field,
                              const void *record, void *message)
 {
@@ -377,7 +385,9 @@ static bool field_to_message(struct record_codec *codec, const struct field *fie
         return true;
     }
     case FIELD_HASH: bytes_to_message(field, member, SHA256_BYTES, message); return true;
+    case FIELD_ONE_IF:
     case FIELD_ONE: {
+        if (field->type == FIELD_ONE_IF && all_zero(member, field->record_bytes)) return true;
         void *one = to_message(codec, field->shape, member);
         store_pointer(message, field->message_at, one);
         return one != NULL;
@@ -507,8 +517,11 @@ static enum err field_from_message(struct record_codec *codec, const struct shap
     }
     case FIELD_HASH:
     case FIELD_BYTES: return bytes_from_message(shape, field, message, record, error);
+    case FIELD_ONE_IF:
     case FIELD_ONE: {
         const void *one = load_pointer(message, field->message_at);
+        if (one == NULL && field->type == FIELD_ONE_IF)
+            return ERR_OK; /* the record is zeroed */
         if (one == NULL) return field_error(shape, field, "is missing", error);
         return from_message(codec, field->shape, one, member_in(record, field->record_at),
                             error);

@@ -32,6 +32,8 @@
 #define HASH(member) ROW(FIELD_HASH, member, SHA256_BYTES, sizeof(ProtobufCBinaryData), 0, 0)
 #define ONE(member, its_shape)                                                                 \
     ROW(FIELD_ONE, member, OF(member), sizeof(void *), 0, 0), .shape = &(its_shape)
+#define ONE_IF(member, its_shape)                                                              \
+    ROW(FIELD_ONE_IF, member, OF(member), sizeof(void *), 0, 0), .shape = &(its_shape)
 #define LIST(member, count, its_shape, low, high)                                              \
     ROW(FIELD_LIST, member, OF(member), sizeof(void *), low, high), COUNTED(count, member),    \
         .shape = &(its_shape)
@@ -407,6 +409,18 @@ static const struct shape guard_state_shape = { SHAPE(
 #undef RECORD
 #undef MESSAGE
 
+#define RECORD struct device_figures
+#define MESSAGE Penstock__Ledger__Device
+static const struct field device_fields[] = {
+#define X(name, kind) { I64(name, NOT_NEGATIVE) },
+    DEVICE_FIGURES(X)
+#undef X
+};
+static const struct shape device_shape = { SHAPE("device", device_fields,
+                                                 penstock__ledger__device__descriptor, NULL) };
+#undef RECORD
+#undef MESSAGE
+
 #define RECORD struct record_window
 #define MESSAGE Penstock__Ledger__Window
 static const struct field window_fields[] = {
@@ -426,6 +440,8 @@ static const struct field window_fields[] = {
     { I64(observed, ANY64) },
     { I64(bound, ANY64) },
     { ONE(guard, guard_state_shape) },
+    { U32(flags, 0, (INT64_C(1) << UTIL_FLAG_COUNT) - 1) },
+    { ONE_IF(device, device_shape) },
 };
 static const struct shape window_shape = { SHAPE("window", window_fields,
                                                  penstock__ledger__window__descriptor, NULL) };

@@ -19,13 +19,14 @@ enum field_type {
     FIELD_I64,
     FIELD_BOOL,
     FIELD_ENUM,
-    FIELD_NAME,     /* char[N] in C; min and max are its length in bytes, without the zero */
-    FIELD_TEXT,     /* struct text that state depends on: refused when it is not as said */
-    FIELD_FREE,     /* struct text for people: cut, and made UTF-8, when it is not as said */
-    FIELD_BYTES,    /* struct text of any bytes */
-    FIELD_HASH,     /* struct sha256 */
-    FIELD_ONE,      /* a struct; always present */
-    FIELD_LIST,     /* a fixed array of structs with a count; min and max are of the count */
+    FIELD_NAME,   /* char[N] in C; min and max are its length in bytes, without the zero */
+    FIELD_TEXT,   /* struct text that state depends on: refused when it is not as said */
+    FIELD_FREE,   /* struct text for people: cut, and made UTF-8, when it is not as said */
+    FIELD_BYTES,  /* struct text of any bytes */
+    FIELD_HASH,   /* struct sha256 */
+    FIELD_ONE,    /* a struct; always present */
+    FIELD_ONE_IF, /* a struct that is left out when all of it is zero, and was not there once */
+    FIELD_LIST,   /* a fixed array of structs with a count; min and max are of the count */
     FIELD_LIST_FAR, /* a pointer to an array of structs, with a count */
     FIELD_U32S_FAR, /* a pointer to an array of uint32_t, with a count; every one in 1.. */
     FIELD_I64S /* a fixed array of int64_t, all of it; min is of each value, max the count */

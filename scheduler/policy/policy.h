@@ -16,6 +16,7 @@
 #define SCHEDULER_POLICY_POLICY_H
 
 #include "proto/base/defs.h"
+#include "proto/base/device.h"
 #include "proto/base/text.h"
 
 /* ---- gates ------------------------------------------------------------------------------- */
@@ -96,13 +97,35 @@ const char *gate_rule_name(enum gate_rule rule);
     X(UNKNOWN, "unknown")                                                                      \
     X(MFU,                                                                                     \
       "model FLOPs over peak") /* tokens x FLOPs per token / (slot-seconds held x peak) */     \
-    X(CPU_TIME, "CPU time over held core time") /* CPU slots without declared FLOPs */
+    X(CPU_TIME, "CPU time over held core time") /* CPU slots without declared FLOPs */         \
+    X(MFU_GPM, "model FLOPs over peak, checked by pipe activity")                              \
+    X(MFU_ENERGY, "model FLOPs over peak, checked by energy")                                  \
+    X(GPM, "pipe activity over held time") /* nobody declared FLOPs, or those are refuted */   \
+    X(ENERGY, "energy of an idle device")  /* declared FLOPs are refuted: none were done */
 
 enum util_rung {
 #define X(id, name) UTIL_RUNG_##id,
     UTIL_RUNGS(X) UTIL_RUNG_COUNT
 #undef X
 };
+
+/* What the cross-checks of a window say; bits of a mask. None of them acts by itself. */
+#define UTIL_FLAGS(X)                                                                          \
+    X(FALSE_REPORT, "reported more than the device did")                                       \
+    X(HANG, "device busy, no step")                                                            \
+    X(POWER_CAPPED, "slowed by a power limit")                                                 \
+    X(HOT, "slowed by heat")                                                                   \
+    X(XID, "driver error")                                                                     \
+    X(ECC, "memory error")                                                                     \
+    X(LOST, "device lost")
+
+enum util_flag {
+#define X(id, name) UTIL_FLAG_##id,
+    UTIL_FLAGS(X) UTIL_FLAG_COUNT
+#undef X
+};
+
+#define UTIL_FLAG_BIT(id) (UINT32_C(1) << UTIL_FLAG_##id)
 
 #define GUARD_ACTIONS(X) X(NONE, "none") X(WARN, "warn") X(PARK, "park") X(STOP, "stop")
 
@@ -155,22 +178,43 @@ struct guard_state {
 struct util_facts {
     int64_t held_ns; /* of one slot: the window's length by the scheduler's clock */
     uint32_t slots;
-    uint64_t tokens;          /* accepted in the window, of the whole gang */
-    uint64_t flops_per_token; /* 0 = unknown */
-    uint64_t peak_flops;      /* sum over the gang's slots, FLOP/s; 0 = unknown */
-    int64_t cpu_ns;           /* CPU time of member 0 in the window; -1 = unknown */
-    uint32_t threads;         /* of member 0's slot */
-    bool on_cpu;              /* CPU slots: CPU time may stand in for FLOPs */
+    uint64_t tokens;              /* accepted in the window, of the whole gang */
+    uint64_t flops_per_token;     /* 0 = unknown */
+    uint64_t peak_flops;          /* sum over the gang's slots, FLOP/s; 0 = unknown */
+    int64_t cpu_ns;               /* CPU time of member 0 in the window; -1 = unknown */
+    uint32_t threads;             /* of member 0's slot */
+    bool on_cpu;                  /* CPU slots: CPU time may stand in for FLOPs */
+    uint64_t steps;               /* taken in the window */
+    struct device_figures device; /* of member 0's GPU in the window; zero: nothing was seen */
 };
 
 struct util_measure {
     int32_t
         util_ppm; /* UTIL_UNKNOWN, or 0.. (above 1,000,000 when the peak was underestimated) */
+    int32_t
+        fair_ppm; /* the same at full clocks: what a power limit or heat took is nobody's fault */
     enum util_rung rung;
+    uint32_t flags; /* UTIL_FLAG_BIT */
 };
 
-/* Utilization of one window by the best rung that has data. */
+/* What a GPU did in a window, as shares, watts and clocks. -1: not known for at least half of it. */
+struct util_evidence {
+    int32_t sm_ppm, tensor_ppm, fp32_ppm; /* of time */
+    int32_t
+        busy_ppm; /* any kernel ran: never a measure of work, a hung collective is busy too */
+    int32_t capped_ppm, hot_ppm; /* clocks held down by a power limit, by heat */
+    int64_t power_mw, clock_mhz; /* means */
+};
+
+struct util_evidence util_evidence(const struct device_figures *device, int64_t held_ns);
+
+/* Utilization of one window by the best rung that has data, and what speaks against it. The trainer reports
+ * tokens, the agent counts what the device did: where the device did less than a quarter of what is reported, or
+ * drew no more than an idle one, its figures are taken, not the trainer's. */
 struct util_measure util_measure(const struct util_facts *facts);
+
+/* The name of one flag, for people. */
+const char *util_flag_name(enum util_flag flag);
 
 struct guard_outcome {
     enum guard_action action;

@@ -168,6 +168,7 @@ static void send_heartbeat(struct agent *agent, int64_t now_ns)
     Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
     Penstock__Wire__Heartbeat beat = PENSTOCK__WIRE__HEARTBEAT__INIT;
     Penstock__Wire__Telemetry telemetry = PENSTOCK__WIRE__TELEMETRY__INIT;
+    Penstock__Wire__Device device = PENSTOCK__WIRE__DEVICE__INIT;
     agent->sequence++;
     agent->beats_ns[agent->sequence % BEATS_KEPT] = now_ns;
     agent->next_beat_ns = now_ns + agent->heartbeat_ns;
@@ -176,7 +177,7 @@ static void send_heartbeat(struct agent *agent, int64_t now_ns)
         beat.run = agent->attempt.run;
         beat.attempt = agent->attempt.number;
         beat.member = agent->attempt.member;
-        attempt_fill_telemetry(&agent->attempt, &agent->world, &telemetry, now_ns);
+        attempt_fill_telemetry(&agent->attempt, &agent->world, &telemetry, &device, now_ns);
         beat.telemetry = &telemetry;
     }
     message.epoch = agent->world.epoch;

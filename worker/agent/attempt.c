@@ -100,12 +100,13 @@ static void finish(struct attempt *attempt, struct attempt_world *world,
     Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
     Penstock__Wire__MemberExited exited = PENSTOCK__WIRE__MEMBER_EXITED__INIT;
     Penstock__Wire__Telemetry telemetry = PENSTOCK__WIRE__TELEMETRY__INIT;
+    Penstock__Wire__Device device = PENSTOCK__WIRE__DEVICE__INIT;
     disk_read_tail(attempt->err_path, tail, sizeof tail);
     describe_end(attempt, report, detail, sizeof detail);
     if ((uint64_t)max_i64(report->cpu_ns, 0) > attempt->meter.cpu_ns)
         attempt->meter.cpu_ns = (uint64_t)report->cpu_ns;
     attempt->pid = 0; /* nothing is left to be measured */
-    attempt_fill_telemetry(attempt, world, &telemetry, now_ns);
+    attempt_fill_telemetry(attempt, world, &telemetry, &device, now_ns);
     exited.run = attempt->run;
     exited.attempt = attempt->number;
     exited.member = attempt->member;
@@ -304,6 +305,7 @@ void attempt_begin(struct attempt *attempt, struct attempt_world *world,
     attempt->member = launch->member;
     attempt->launch_id = launch_id;
     attempt->launched_ns = now_ns;
+    meter_begin(&attempt->meter, world->gpu);
     attempt->lease_end_ns = lease_end_ns;
     attempt->grace_ns = (int64_t)spec->stop_grace_ns;
     attempt->step_min_ns = (int64_t)spec->step_deadline_min_ns;
@@ -712,8 +714,10 @@ void attempt_grant(struct attempt *attempt, struct attempt_world *world, int64_t
 }
 
 void attempt_fill_telemetry(struct attempt *attempt, const struct attempt_world *world,
-                            Penstock__Wire__Telemetry *telemetry, int64_t now_ns)
+                            Penstock__Wire__Telemetry *telemetry,
+                            Penstock__Wire__Device *device, int64_t now_ns)
 {
+    struct device_figures figures = meter_gpu(&attempt->meter, world->gpu);
     if (attempt->pid > 0) {
         struct process_family family = family_of(attempt, world);
         meter_look(&attempt->meter, &family, false);
@@ -729,6 +733,10 @@ void attempt_fill_telemetry(struct attempt *attempt, const struct attempt_world 
     telemetry->busy_ns = attempt->busy_ns;
     telemetry->wait_ns = attempt->wait_ns;
     telemetry->cpu_ns = attempt->meter.cpu_ns;
+#define X(name, kind) device->name = (uint64_t)figures.name;
+    DEVICE_FIGURES(X)
+#undef X
+    telemetry->device = figures.watched_ns > 0 || figures.lost ? device : NULL;
     telemetry->held_ns = (uint64_t)max_i64(0, now_ns - attempt->launched_ns);
     telemetry->ready = attempt->ready;
     telemetry->learning_rate = attempt->learning_rate;

@@ -103,8 +103,10 @@ void attempt_halt(struct attempt *attempt, struct attempt_world *world,
                   Penstock__Wire__ExitCause cause, bool at_once, const char *why,
                   int64_t now_ns);
 
+/* *device is room for a part of *telemetry. */
 void attempt_fill_telemetry(struct attempt *attempt, const struct attempt_world *world,
-                            Penstock__Wire__Telemetry *telemetry, int64_t now_ns);
+                            Penstock__Wire__Telemetry *telemetry,
+                            Penstock__Wire__Device *device, int64_t now_ns);
 
 /* When attempt_tick has something to do next, events aside. */
 int64_t attempt_due_ns(const struct attempt *attempt);

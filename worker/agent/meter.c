@@ -8,6 +8,17 @@ void meter_fini(struct meter *meter)
     *meter = (struct meter){ 0 };
 }
 
+void meter_begin(struct meter *meter, struct gpu *gpu)
+{
+    meter->gpu_start = gpu_look(gpu);
+}
+
+struct device_figures meter_gpu(const struct meter *meter, struct gpu *gpu)
+{
+    struct device_figures now = gpu_look(gpu);
+    return device_since(&now, &meter->gpu_start);
+}
+
 uint64_t meter_look(struct meter *meter, const struct process_family *family, bool now)
 {
     int64_t start_ns = boot_clock_ns();

@@ -276,6 +276,9 @@ static long await_number(struct stage *stage, const char *name)
 
 /* ---- the stage ---- */
 
+/* What the fake NVML plays; NULL: it has no devices. Never the driver of the machine that tests. */
+static const char *gpus;
+
 /* The slot is what `probe` prints, a script; NULL: it fails. */
 static int set_up_slot(void **state, const char *probe)
 {
@@ -292,6 +295,13 @@ static int set_up_slot(void **state, const char *probe)
         if (fd < 0 || write(fd, probe, strlen(probe)) != (ssize_t)strlen(probe)) return -1;
         close(fd);
     }
+    char script[128];
+    snprintf(script, sizeof script, "%s/nvml", stage->dir);
+    if (gpus) {
+        FILE *file = fopen(script, "w");
+        if (!file || fputs(gpus, file) < 0 || fclose(file) != 0) return -1;
+    }
+    if (setenv("PENSTOCK_FAKE_NVML", script, 1) != 0) return -1;
     if (launcher_start(&stage->launcher, NULL, &error) != ERR_OK) return -1;
     if (link_memory_create(&stage->office, 2, 4096, &error) != ERR_OK) return -1;
     stage->coordinator = link_memory_of(stage->office, 0);
@@ -301,6 +311,7 @@ static int set_up_slot(void **state, const char *probe)
                                      .slot_count = 1,
                                      .host = "here",
                                      .trainer_path = trainer,
+                                     .nvml_path = FAKE_NVML,
                                      .keep_signals = true };
     if (agent_create(&stage->agent, &options, &error) != ERR_OK) return -1;
     *state = stage;
@@ -338,6 +349,16 @@ static int set_up_gpu(void **state)
         return -1;
     welcome(*state);
     return 0;
+}
+
+static int set_up_watched(void **state)
+{
+    gpus = "device 00000000:3B:00.0\nname NVIDIA H100 80GB HBM3\nuuid GPU-a\n"
+           "memory 85520809984\npower 650000\nlimit 700000\ndefault 700000\nclock 1700\n"
+           "clock_max 1980\nbusy 100\nsm 90\ntensor 60\nfp32 0\nxid 79\n";
+    int rc = set_up(state);
+    gpus = NULL;
+    return rc;
 }
 
 static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *ftw)
@@ -874,6 +895,53 @@ static void test_cpu_time_is_measured(void **state)
     codec_free_to_coordinator(message);
 }
 
+/* Waits for a heartbeat that tells of the GPU. */
+static void await_device(struct stage *stage)
+{
+    for (bool there = false; !there;) {
+        Penstock__Wire__ToCoordinator *message =
+            await(stage, PENSTOCK__WIRE__TO_COORDINATOR__BODY_HEARTBEAT);
+        there = message->heartbeat->telemetry && message->heartbeat->telemetry->device;
+        codec_free_to_coordinator(stage->heartbeat);
+        stage->heartbeat = message;
+    }
+}
+
+/* A trainer's figures begin with it, whatever the GPU did before. */
+static void test_gpu_is_watched(void **state)
+{
+    struct stage *stage = *state;
+    Penstock__Wire__ToCoordinator *message =
+        await(stage, PENSTOCK__WIRE__TO_COORDINATOR__BODY_HELLO);
+    assert_non_null(message->hello->gpu);
+    assert_string_equal(message->hello->backend, "cpu");
+    assert_string_equal(message->hello->gpu->name, "NVIDIA H100 80GB HBM3");
+    assert_string_equal(message->hello->gpu->device_class, "h100");
+    assert_string_equal(message->hello->gpu->pci_bus_id, "00000000:3b:00.0");
+    assert_int_equal(message->hello->gpu->memory_bytes, 85520809984);
+    assert_true(message->hello->gpu->peak_flops == 989.4e12);
+    assert_true(message->hello->gpu->has_activity);
+    codec_free_to_coordinator(message);
+    Penstock__Wire__Welcome hail = PENSTOCK__WIRE__WELCOME__INIT;
+    hail.state_dir = stage->dir;
+    hail.heartbeat_ns = (uint64_t)(20 * NS_PER_MS);
+    tell(stage, EPOCH, PENSTOCK__WIRE__TO_AGENT__BODY_WELCOME, &hail);
+    codec_free_to_coordinator(await(stage, PENSTOCK__WIRE__TO_COORDINATOR__BODY_HEARTBEAT));
+    for (uint32_t attempt = 1; attempt <= 2; attempt++) {
+        launch(stage, (struct order){ .attempt = attempt, .script = deaf });
+        await_device(stage);
+        stop(stage, EPOCH, attempt, true);
+        message = await_exit(stage, attempt, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_KILLED);
+        const Penstock__Wire__Device *device = message->exited->telemetry->device;
+        assert_true(device->watched_ns > 0);
+        assert_int_equal(device->busy_ns, device->util_ns);
+        assert_int_equal(device->power_limit_mw, 700000);
+        /* The driver's report is older than the second. */
+        if (attempt == 2) assert_int_equal(device->xid_count, 0);
+        codec_free_to_coordinator(message);
+    }
+}
+
 static void test_shutdown_stops_and_says_goodbye(void **state)
 {
     struct stage *stage = *state;
@@ -1037,6 +1105,7 @@ int main(void)
         ALIVE(test_malformed_and_lying_events),
         ALIVE(test_gate_without_its_file_still_arrives),
         ALIVE(test_cpu_time_is_measured),
+        cmocka_unit_test_setup_teardown(test_gpu_is_watched, set_up_watched, tear_down),
         ALIVE(test_shutdown_stops_and_says_goodbye),
         ALIVE(test_garbage_on_the_link_changes_nothing),
 #define ON_GPU(test) cmocka_unit_test_setup_teardown(test, set_up_gpu, tear_down)

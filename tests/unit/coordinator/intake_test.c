@@ -231,6 +231,21 @@ static void heartbeats_carry_telemetry(void **state)
     assert_int_equal(intake.event.as.heartbeat.telemetry.val_loss_micro, LOSS_UNKNOWN);
     assert_int_equal(intake.event.as.heartbeat.telemetry.flops_per_token, 1000000);
     assert_true(intake.extra.learning_rate > 0.4);
+    struct device_figures none = { 0 };
+    assert_memory_equal(&intake.event.as.heartbeat.telemetry.device, &none, sizeof none);
+    intake_drop(&intake);
+    Penstock__Wire__Device device = PENSTOCK__WIRE__DEVICE__INIT;
+    struct device_figures all;
+    int64_t next = 1;
+#define X(name, kind)                                                                          \
+    all.name = next++;                                                                         \
+    device.name = (uint64_t)all.name;
+    DEVICE_FIGURES(X)
+#undef X
+    telemetry.device = &device;
+    pack(&message);
+    assert_int_equal(intake_take(&intake, core, 2, frame, frame_bytes, T0, NULL), ERR_OK);
+    assert_memory_equal(&intake.event.as.heartbeat.telemetry.device, &all, sizeof all);
     intake_drop(&intake);
     telemetry.loss_nonfinite = true;
     pack(&message);

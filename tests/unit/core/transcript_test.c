@@ -56,6 +56,11 @@ static bool has_flag(const struct player *player, const char *flag)
     return false;
 }
 
+static bool has_key(const struct player *player, const char *key)
+{
+    return value_of(player, key).len > 0;
+}
+
 /* A decimal number scaled to an integer; `fallback` when the key is absent. */
 static int64_t scaled(const struct player *player, const char *key, int64_t scale,
                       int64_t fallback)
@@ -96,6 +101,13 @@ static void put_money(struct player *player, const char *key, int64_t amount_mic
 {
     writer_format(&player->out, " %s=%" PRId64 ".%06" PRId64, key, amount_micros / 1000000,
                   amount_micros % 1000000);
+}
+
+static void put_flags(struct player *player, uint32_t flags)
+{
+    for (unsigned flag = 0; flag < UTIL_FLAG_COUNT; flag++)
+        if (flags >> flag & 1)
+            writer_format(&player->out, " [%s]", util_flag_name((enum util_flag)flag));
 }
 
 static void put_seconds(struct player *player, const char *key, int64_t ns)
@@ -153,6 +165,7 @@ static void put_body(struct player *player, const struct record *record)
         writer_format(out, " %s util=%d (%s) %s", run_name(player, record->as.window.run),
                       record->as.window.util_ppm, util_rung_name(record->as.window.rung),
                       guard_action_name(record->as.window.action));
+        put_flags(player, record->as.window.flags);
         return;
     case RECORD_DECISION: put_decision(player, &record->as.decision); return;
     case RECORD_INCIDENT:
@@ -393,8 +406,33 @@ static void do_hello(struct player *player)
                                          .class_index = has_flag(player, "gpu") ? 1 : 0,
                                          .peak_flops = 1000000000,
                                          .threads = 1,
-                                         .on_cpu = true } };
+                                         .on_cpu = !has_flag(player, "gpu") } };
     step(player, &event);
+}
+
+/* What a GPU was seen to do since the attempt began: seen= seconds, and of these busy= tensor= capped= seconds,
+ * joules=, cycles= millions; xids=, xid=, lost=. Its limit is 700 W, its clock 2000 MHz at most. */
+static struct device_figures device(const struct player *player)
+{
+    int64_t seen_ns = (int64_t)number(player, "seen", 0) * NS_PER_S;
+    return (struct device_figures){
+        .watched_ns = seen_ns,
+        .energy_mj = (int64_t)number(player, "joules", 0) * 1000,
+        .energy_ns = has_key(player, "joules") ? seen_ns : 0,
+        .tensor_ns = (int64_t)number(player, "tensor", 0) * NS_PER_S,
+        .gpm_ns = has_key(player, "tensor") ? seen_ns : 0,
+        .busy_ns = (int64_t)number(player, "busy", 0) * NS_PER_S,
+        .util_ns = has_key(player, "busy") ? seen_ns : 0,
+        .mega_cycles = (int64_t)number(player, "cycles", 0),
+        .clock_ns = has_key(player, "cycles") ? seen_ns : 0,
+        .capped_ns = (int64_t)number(player, "capped", 0) * NS_PER_S,
+        .reason_ns = has_key(player, "capped") ? seen_ns : 0,
+        .xid_count = (int64_t)number(player, "xids", 0),
+        .xid = (int64_t)number(player, "xid", 0),
+        .lost = (int64_t)number(player, "lost", 0),
+        .power_default_mw = seen_ns > 0 ? 700000 : 0,
+        .clock_max_mhz = seen_ns > 0 ? 2000 : 0,
+    };
 }
 
 static uint32_t run_word(const struct player *player, size_t i)
@@ -410,6 +448,7 @@ static struct telemetry telemetry(const struct player *player)
                                .val_loss_micro = LOSS_UNKNOWN,
                                .flops_per_token = number(player, "flops", 0),
                                .cpu_ns = -1,
+                               .device = device(player),
                                .ready = true };
 }
 
@@ -421,7 +460,7 @@ static void do_lost(struct player *player)
     step(player, &event);
 }
 
-/* beat WORKER RUN ATTEMPT MEMBER [step= tokens= loss= flops=] */
+/* beat WORKER RUN ATTEMPT MEMBER [step= tokens= loss= flops=] [what device() reads] */
 static void do_beat(struct player *player)
 {
     struct event event = { .kind = EVENT_HEARTBEAT };

@@ -594,7 +594,7 @@ static void test_no_field_is_forgotten(void **state)
         SIZE(record_lease, 40),
         SIZE(record_member_started, 16),
         SIZE(guard_state, 32),
-        SIZE(record_window, 128),
+        SIZE(record_window, 312),
         SIZE(record_checkpoint, 40),
         SIZE(record_gate, 72),
         SIZE(record_decision, 88),

@@ -322,6 +322,11 @@ static void make_window(struct sample *s, struct record_window *window)
     window->guard.idle_warnings = u32(s);
     window->guard.warned = coin(s);
     window->guard.was_busy = coin(s);
+    window->flags = choice(s, 1u << UTIL_FLAG_COUNT);
+    if (coin(s)) return; /* nobody watched */
+#define X(name, kind) window->device.name = amount(s);
+    DEVICE_FIGURES(X)
+#undef X
 }
 
 static void make_checkpoint(struct sample *s, struct record_checkpoint *checkpoint)
