@@ -61,11 +61,15 @@ static const struct limit limits[] = {
 };
 /* clang-format on */
 
+static bool is_same(const char *a, const char *b)
+{
+    return a[0] == b[0] && strcmp(a, b) == 0;
+}
+
 static struct limit limit_of(const ProtobufCMessageDescriptor *message, const char *field)
 {
     for (size_t i = 0; i < ARRAY_COUNT(limits); i++)
-        if (strcmp(limits[i].message, message->short_name) == 0 &&
-            strcmp(limits[i].field, field) == 0)
+        if (is_same(limits[i].message, message->short_name) && is_same(limits[i].field, field))
             return limits[i];
     return (struct limit){ message->short_name, field, 0, LINE_BYTES, LINE };
 }

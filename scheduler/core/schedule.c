@@ -354,8 +354,8 @@ static void end_unfunded(const struct pass *pass)
     for (uint32_t i = core->queued_count; i-- > 0;) {
         uint32_t run_index = core->queued[i];
         const struct run *run = &core->runs[run_index];
-        if (!funded(core, run) && fits_when_empty(pass->rooms, core, run) &&
-            !budget_may_grow(core, run_index))
+        if (!budget_may_grow(core, run_index) && !funded(core, run) &&
+            fits_when_empty(pass->rooms, core, run))
             end_for_money(core, run_index, pass->output);
     }
 }

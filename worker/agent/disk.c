@@ -22,6 +22,8 @@ enum err disk_make_run(const char *run_dir, struct error *error)
     char path[DISK_PATH_BYTES];
     if (!disk_full_path(run_dir, "checkpoints", path))
         return error_set(error, ERR_INPUT, "path too long: %s", run_dir);
+    /* Its parent is nearly always there. */
+    if (mkdir(run_dir, 0750) == 0 || errno == EEXIST) return make_folder(path, error);
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         enum err rc = make_folder(path, error);
@@ -175,6 +177,8 @@ void disk_read_tail(const char *path, char *tail, size_t tail_bytes)
 {
     check(tail_bytes > 1);
     tail[0] = '\0';
+    struct stat facts;
+    if (stat(path, &facts) != 0 || (S_ISREG(facts.st_mode) && facts.st_size == 0)) return;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return;
     off_t size = lseek(fd, 0, SEEK_END);

@@ -13,7 +13,11 @@
 #include "proto/wire/codec.h"
 #include "worker/agent/json.h"
 
-enum { BUFFER_BYTES = 2 * (EVENT_BYTES_MAX + 4), LENGTH_BYTES = 4 };
+enum {
+    LENGTH_BYTES = 4,
+    BUFFER_FIRST_BYTES = 4096,                          /* grows with what a trainer says, */
+    BUFFER_BYTES = 2 * (EVENT_BYTES_MAX + LENGTH_BYTES) /* to this */
+};
 
 /* ---- what both encodings have in common ---- */
 
@@ -317,15 +321,17 @@ enum err events_parse_protobuf(const uint8_t *bytes, size_t n, struct trainer_ev
 enum err events_in_init(struct events_in *in, int take_fd, enum events_encoding encoding,
                         struct error *error)
 {
-    uint8_t *buffer = malloc(BUFFER_BYTES);
-    int flags = fcntl(take_fd, F_GETFL);
+    uint8_t *buffer = malloc(BUFFER_FIRST_BYTES);
     *in = (struct events_in){ .fd = -1 };
-    if (!buffer || flags < 0 || fcntl(take_fd, F_SETFL, flags | O_NONBLOCK) != 0) {
+    /* A pipe's reading end has no other flag that could be lost. */
+    if (!buffer || fcntl(take_fd, F_SETFL, O_NONBLOCK) != 0) {
         free(buffer);
         close(take_fd);
         return error_set(error, ERR_NO_MEMORY, "no room for a trainer's events");
     }
-    *in = (struct events_in){ .fd = take_fd, .encoding = encoding, .buffer = buffer };
+    *in = (struct events_in){
+        .fd = take_fd, .encoding = encoding, .buffer = buffer, .capacity = BUFFER_FIRST_BYTES
+    };
     return ERR_OK;
 }
 
@@ -343,17 +349,28 @@ static size_t unread(const struct events_in *in)
     return in->end - in->start;
 }
 
-/* Reads more. False when there is nothing (yet, or ever: then fd is -1). */
-static bool fetch(struct events_in *in)
+/* Room behind what is unread. */
+static void make_room(struct events_in *in)
 {
-    if (in->fd < 0) return false;
     if (in->start > 0) {
         memmove(in->buffer, in->buffer + in->start, unread(in));
         in->end -= in->start;
         in->start = 0;
     }
-    check(in->end < BUFFER_BYTES);
-    ssize_t got = read(in->fd, in->buffer + in->end, BUFFER_BYTES - in->end);
+    if (in->end < in->capacity) return;
+    check(in->capacity < BUFFER_BYTES);
+    in->capacity = 2 * in->capacity < BUFFER_BYTES ? 2 * in->capacity : BUFFER_BYTES;
+    uint8_t *grown = realloc(in->buffer, in->capacity);
+    check(grown != NULL);
+    in->buffer = grown;
+}
+
+/* Reads more. False when there is nothing (yet, or ever: then fd is -1). */
+static bool fetch(struct events_in *in)
+{
+    if (in->fd < 0) return false;
+    make_room(in);
+    ssize_t got = read(in->fd, in->buffer + in->end, in->capacity - in->end);
     if (got > 0) {
         in->end += (size_t)got;
         return true;

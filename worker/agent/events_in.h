@@ -47,7 +47,8 @@ enum events_encoding { EVENTS_JSON, EVENTS_PROTOBUF };
 struct events_in {
     int fd; /* non-blocking; -1: ended */
     enum events_encoding encoding;
-    uint8_t *buffer;   /* 2 x EVENT_BYTES_MAX */
+    uint8_t *buffer;
+    size_t capacity;
     size_t start, end; /* unread bytes: buffer[start..end) */
     bool skipping_line;
     uint64_t skip_bytes;
