@@ -34,10 +34,11 @@ struct kernels_device {
 
     struct error first;   /* of what failed since the last sync; code is ERR_OK for nothing */
     bool lost;            /* for good */
+    bool blocked;         /* the GPU did not answer in time: what waits for it may not return */
     struct error lasting; /* what is said from then on */
 
     void *products;
-    void (*destroy_products)(void *products);
+    void (*destroy_products)(void *products, bool blocked);
 
     char name[64];
     char bus_id[CUDA_BUS_ID_BYTES];
@@ -147,6 +148,7 @@ static bool wait_for(struct kernels_device *device, cudaEvent_t event, const cha
             memset(&error, 0, sizeof(error));
             (void)error_set(&error, ERR_TIMEOUT, "%s: the GPU was not done within %.3g s",
                             operation, (double)device->options.timeout_ns / (double)NS_PER_S);
+            device->blocked = true;
             lose(device, &error);
             return false;
         }
@@ -289,21 +291,22 @@ out:
     return rc;
 }
 
+/* Destroying events and streams does not wait for them, freeing memory does. */
 void cuda_device_close(struct kernels_device *device)
 {
     if (device == NULL) return;
     int saved = errno;
     if (device->stream != NULL) (void)wait_for(device, NULL, "close");
-    if (!device->lost) {
-        if (device->destroy_products != NULL) device->destroy_products(device->products);
-        (void)cudaFree(device->scratch);
-        for (int i = 0; i < STAGES; i++) {
-            if (device->stages[i].free != NULL) (void)cudaEventDestroy(device->stages[i].free);
-            if (device->stages[i].memory != NULL) (void)cudaFreeHost(device->stages[i].memory);
-        }
-        if (device->stream != NULL) (void)cudaStreamDestroy(device->stream);
-        (void)cudaGetLastError();
+    if (device->destroy_products != NULL)
+        device->destroy_products(device->products, device->blocked);
+    if (!device->blocked) (void)cudaFree(device->scratch);
+    for (int i = 0; i < STAGES; i++) {
+        if (device->stages[i].free != NULL) (void)cudaEventDestroy(device->stages[i].free);
+        if (device->stages[i].memory != NULL && !device->blocked)
+            (void)cudaFreeHost(device->stages[i].memory);
     }
+    if (device->stream != NULL) (void)cudaStreamDestroy(device->stream);
+    (void)cudaGetLastError();
     free(device);
     errno = saved;
 }
@@ -335,8 +338,9 @@ enum err cuda_device_alloc(struct kernels_device *device, size_t bytes, void **m
 
 void cuda_device_release(struct kernels_device *device, void *memory)
 {
-    if (memory == NULL || !wait_for(device, NULL, "release")) return;
-    cuda_device_note(device, cudaFree(memory), "release");
+    if (memory == NULL) return;
+    (void)wait_for(device, NULL, "release");
+    if (!device->blocked) cuda_device_note(device, cudaFree(memory), "release");
 }
 
 /* The stage whose turn it is, once nothing reads or writes it any more; NULL after a failure. */
@@ -474,7 +478,7 @@ int cuda_device_runtime_version(const struct kernels_device *device)
 }
 
 void cuda_device_keep(struct kernels_device *device, void *products,
-                      void (*destroy)(void *products))
+                      void (*destroy)(void *products, bool blocked))
 {
     device->products = products;
     device->destroy_products = destroy;

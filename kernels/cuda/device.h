@@ -39,8 +39,8 @@ must_use enum err cuda_device_check(const struct kernels_options *options, struc
  * asked for and how much is free. On failure *device is NULL. */
 must_use enum err cuda_device_open(const struct kernels_options *options, size_t scratch_bytes,
                                    struct kernels_device **device, struct error *error);
-/* No-op for NULL. A device that has failed for good is left to the end of the process, since
- * freeing its memory would wait for it. */
+/* No-op for NULL. The memory of a GPU that did not answer in time is left to the end of the
+ * process, since freeing it would wait. */
 void cuda_device_close(struct kernels_device *device);
 
 /* For example "NVIDIA H100 80GB HBM3, sm_90, bf16, driver 13.0". */
@@ -86,9 +86,10 @@ int cuda_device_driver_version(const struct kernels_device *device);
 int cuda_device_runtime_version(const struct kernels_device *device);
 
 /* What the matrix products keep for the life of the device: their own structure, which
- * cuda_device_close hands to `destroy`. */
+ * cuda_device_close hands to `destroy`. Where the GPU did not answer in time it is `blocked`,
+ * and only what does not wait for it may be called. */
 void cuda_device_keep(struct kernels_device *device, void *products,
-                      void (*destroy)(void *products));
+                      void (*destroy)(void *products, bool blocked));
 void *cuda_device_kept(const struct kernels_device *device);
 
 #ifdef __cplusplus

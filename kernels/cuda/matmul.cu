@@ -81,13 +81,13 @@ static void plan_fini(struct plan *plan)
     memset(plan, 0, sizeof(*plan));
 }
 
-static void products_destroy(void *context)
+static void products_destroy(void *context, bool blocked)
 {
     struct products *products = (struct products *)context;
     for (int i = 0; i < PLANS_MAX; i++)
         plan_fini(&products->plans[i]);
-    if (products->workspace != NULL) (void)cudaFree(products->workspace);
-    if (products->handle != NULL) (void)cublasLtDestroy(products->handle);
+    if (products->workspace != NULL && !blocked) (void)cudaFree(products->workspace);
+    if (products->handle != NULL && !blocked) (void)cublasLtDestroy(products->handle);
     free(products);
 }
 
@@ -109,7 +109,7 @@ enum err cuda_matmul_open(struct kernels_device *device, struct error *error)
     cuda_device_keep(device, products, products_destroy);
     return ERR_OK;
 out:
-    products_destroy(products);
+    products_destroy(products, false);
     return rc;
 }
 

@@ -114,8 +114,11 @@ enum err optim_step(struct optim *optim, double lr, double grad_scale, double *n
     double squares =
         gpt_kernels(gpt)->sum_squares(gpt_device(gpt), gpt_grads(gpt), gpt_param_count(gpt));
     *norm = sqrt(squares) * fabs(grad_scale);
-    if (!isfinite(*norm))
+    if (!isfinite(*norm)) { /* as it is, too, when the device has failed */
+        enum err rc = gpt_kernels(gpt)->sync(gpt_device(gpt), error);
+        if (rc != ERR_OK) return rc;
         return error_set(error, ERR_REFUSED, "the gradient's norm is not finite");
+    }
     double factor = grad_scale;
     double clip = optim->config.clip_norm;
     if (clip > 0.0 && *norm > clip) factor *= clip / *norm;

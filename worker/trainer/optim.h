@@ -42,7 +42,7 @@ void optim_destroy(struct optim *optim);
 /* One update of the model's parameters from its gradients, which are first multiplied by
  * grad_scale (1 / members after a sum over a gang; 1 after a mean). *norm gets the global norm
  * of the scaled gradient before clipping. When it is not finite, parameters, moments and step
- * stay as they were and ERR_REFUSED is returned, with *norm set. */
+ * stay as they were and ERR_REFUSED is returned, with *norm set. ERR_DEVICE, ERR_TIMEOUT. */
 must_use enum err optim_step(struct optim *optim, double lr, double grad_scale, double *norm,
                              struct error *error);
 

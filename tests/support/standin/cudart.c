@@ -439,7 +439,8 @@ static int64_t bytes_in_use(void)
     return bytes;
 }
 
-/* The size is exact, so that a sanitizer sees the first byte behind it; the contents are NaN. */
+/* The size is exact, so that a sanitizer sees the first byte behind it. The contents are NaN, but
+ * zero where kernels compute nothing and no result would be a number. */
 static cudaError_t block_new(void **out, size_t bytes, bool pinned)
 {
     struct block *block = calloc(1, sizeof(*block));
@@ -448,7 +449,7 @@ static cudaError_t block_new(void **out, size_t bytes, bool pinned)
         free(block);
         return failed(cudaErrorMemoryAllocation);
     }
-    memset(block->memory, 0xff, bytes);
+    memset(block->memory, faults()->kernels_off ? 0 : 0xff, bytes);
     block->bytes = (int64_t)bytes;
     block->pinned = pinned;
     block->next = standin.blocks;
