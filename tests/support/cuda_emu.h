@@ -11,7 +11,9 @@
  * What it finds, with a line that names block and thread, and an abort: barriers and warp calls
  * that not all threads reach, masks that lack the caller, differ, or name threads that have
  * returned, shuffles from lanes that take no part, launches out of the limits of a GPU. Dynamic
- * shared memory is all ones (a NaN) when a block starts, and ends at the byte. With
+ * shared memory is all ones (a NaN) when a block starts, and ends at the byte. An asynchronous
+ * copy fills its target with ones when it starts and arrives when its thread waits for it, so
+ * that neither may be forgotten. With
  *   -fsanitize=address,undefined   out of bounds and misaligned accesses are found as well;
  *   -fsanitize=thread              each fiber is a thread to the sanitizer and only barriers order
  *                                  them: a missing barrier is reported as the race that it is.
@@ -194,13 +196,23 @@ enum fiber_state : uint8_t {
     FIBER_DONE
 };
 
+/* Under way to shared memory; from is NULL for zeros. */
+struct async_copy {
+    void *to;
+    const void *from;
+    size_t bytes;
+    unsigned group;
+};
+
 struct fiber {
     context place;
     char *stack = nullptr; /* above its guard */
     uint3 thread_index{};
     fiber_state state = FIBER_NEW;
     unsigned exchanges = 0, block_barriers = 0, warp_barriers = 0; /* that it has begun */
-    unsigned mask = 0;          /* of the warp call it waits in */
+    unsigned mask = 0; /* of the warp call it waits in */
+    std::vector<async_copy> copies;
+    unsigned copy_group = 0;    /* the one that is open */
     void *fake_stack = nullptr; /* the address sanitizer's */
     void *tsan_fiber = nullptr;
 };
@@ -297,8 +309,9 @@ EMU_UNSEEN inline void fiber_main()
 #endif
     edge_acquire(&now->start_edge);
     (*now->body)();
-    edge_release(&now->end_edge);
     fiber *f = now->current;
+    if (!f->copies.empty()) die("a thread returned with copies under way");
+    edge_release(&now->end_edge);
     f->state = FIBER_DONE;
     now->live_count--;
     now->warps[now->current_index / 32].live &= ~(1u << (now->current_index % 32));
@@ -431,6 +444,85 @@ EMU_UNSEEN inline unsigned ballot(unsigned mask, bool bit)
     return result;
 }
 
+/* ---- tensor cores and asynchronous copies ---- */
+
+/* For instructions that whole warps alone may perform. */
+template <class T, class F> EMU_UNSEEN inline void whole_warp(const T &value, F read)
+{
+    if (mask_within_block(FULL_MASK, now->current_index / 32) != FULL_MASK)
+        die("an instruction for whole warps, in a warp that is not");
+    exchange(FULL_MASK, value, read);
+}
+
+EMU_UNSEEN inline float half_of_register(uint32_t bits, int half)
+{
+    const uint32_t float_bits = half == 0 ? bits << 16 : bits & 0xffff0000u;
+    float x;
+    memcpy(&x, &float_bits, sizeof(x));
+    return x;
+}
+
+/* What one lane holds of both operands of mma.m16n8k16. */
+struct mma_part {
+    uint32_t a[4], b[2];
+};
+
+/* The products are exact; they are added in the order of k. */
+EMU_UNSEEN inline void mma_bf16(float (&sum)[4], const mma_part &part)
+{
+    const int lane = static_cast<int>(now->current_index % 32);
+    whole_warp(part, [&](const unsigned char(*slot)[LANE_BYTES]) {
+        mma_part parts[32];
+        for (int l = 0; l < 32; l++)
+            memcpy(&parts[l], slot[l], sizeof(parts[l]));
+        for (int e = 0; e < 4; e++) {
+            const int row = lane / 4 + e / 2 * 8, column = lane % 4 * 2 + e % 2;
+            for (int k = 0; k < 16; k++) {
+                const int quad = k % 8 / 2;
+                const uint32_t a = parts[row % 8 * 4 + quad].a[k / 8 * 2 + row / 8];
+                const uint32_t b = parts[column * 4 + quad].b[k / 8];
+                sum[e] += half_of_register(a, k % 2) * half_of_register(b, k % 2);
+            }
+        }
+    });
+}
+
+/* The addresses of the rows that ldmatrix reads for this lane: of four matrices, one row each,
+ * or for the transposed matrices two. */
+EMU_UNSEEN inline void matrix_rows(const uint16_t *row, bool transposed,
+                                   const uint16_t *(&rows)[4][2])
+{
+    if (reinterpret_cast<uintptr_t>(row) % 16 != 0) die("ldmatrix: a row not on 16 bytes");
+    const int lane = static_cast<int>(now->current_index % 32);
+    whole_warp(row, [&](const unsigned char(*slot)[LANE_BYTES]) {
+        for (int matrix = 0; matrix < 4; matrix++) {
+            for (int i = 0; i < 2; i++) {
+                const int at = transposed ? lane % 4 * 2 + i : lane / 4;
+                memcpy(&rows[matrix][i], slot[matrix * 8 + at], sizeof(row));
+            }
+        }
+    });
+}
+
+EMU_UNSEEN inline void copy_begin(void *to, const void *from, size_t bytes, bool valid)
+{
+    if (reinterpret_cast<uintptr_t>(to) % bytes != 0 ||
+        reinterpret_cast<uintptr_t>(from) % bytes != 0)
+        die("an asynchronous copy that is not aligned to its size");
+    fiber *f = now->current;
+    f->copies.push_back(async_copy{ to, valid ? from : nullptr, bytes, f->copy_group });
+}
+
+/* Takes the oldest copy of a group that is to be complete when `pending` groups are not. */
+EMU_UNSEEN inline bool copy_take(unsigned pending, async_copy &copy)
+{
+    fiber *f = now->current;
+    if (f->copies.empty() || f->copies.front().group + pending >= f->copy_group) return false;
+    copy = f->copies.front();
+    f->copies.erase(f->copies.begin());
+    return true;
+}
+
 /* ---- blocks and launches ---- */
 
 EMU_UNSEEN inline void block_begin(unsigned seed, size_t shared_bytes)
@@ -446,6 +538,8 @@ EMU_UNSEEN inline void block_begin(unsigned seed, size_t shared_bytes)
         fiber &f = w.fibers[i];
         f.state = FIBER_NEW;
         f.exchanges = f.block_barriers = f.warp_barriers = 0;
+        f.copies.clear();
+        f.copy_group = 0;
         f.thread_index =
             uint3{ i % blockDim.x, i / blockDim.x % blockDim.y, i / (blockDim.x * blockDim.y) };
         w.order[i] = i;
@@ -721,6 +815,84 @@ template <class T> void __stcs(T *to, T value)
 template <class T> void __stcg(T *to, T value)
 {
     *to = value;
+}
+
+/* ---- kernels/cuda/mma.cuh on the CPU ---- */
+
+/* What touches the kernel's memory stands outside of the namespace: it is part of what the
+ * sanitizers look at. */
+
+using shared_address = uintptr_t;
+
+inline shared_address shared_address_of(const void *shared)
+{
+    return reinterpret_cast<uintptr_t>(shared);
+}
+
+inline void mma_bf16(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+    emu::mma_bf16(sum, emu::mma_part{ { a[0], a[1], a[2], a[3] }, { b0, b1 } });
+}
+
+inline void ldmatrix(uint32_t (&to)[4], shared_address row)
+{
+    const uint16_t *rows[4][2];
+    emu::matrix_rows(reinterpret_cast<const uint16_t *>(row), false, rows);
+    const unsigned column = emu::now->current_index % 4 * 2;
+    for (int matrix = 0; matrix < 4; matrix++) {
+        const uint32_t low = rows[matrix][0][column], high = rows[matrix][0][column + 1];
+        to[matrix] = low | high << 16;
+    }
+}
+
+inline void ldmatrix_transposed(uint32_t (&to)[4], shared_address row)
+{
+    const uint16_t *rows[4][2];
+    emu::matrix_rows(reinterpret_cast<const uint16_t *>(row), true, rows);
+    const unsigned column = emu::now->current_index % 32 / 4;
+    for (int matrix = 0; matrix < 4; matrix++) {
+        const uint32_t low = rows[matrix][0][column], high = rows[matrix][1][column];
+        to[matrix] = low | high << 16;
+    }
+}
+
+inline void copy_async(void *shared, const void *from, size_t bytes, bool valid)
+{
+    emu::copy_begin(shared, from, bytes, valid);
+    uint32_t *words = static_cast<uint32_t *>(shared);
+    for (size_t i = 0; i < bytes / 4; i++)
+        words[i] = 0xffffffffu;
+}
+
+inline void copy_async_16(void *shared, const void *from, bool valid)
+{
+    copy_async(shared, from, 16, valid);
+}
+
+inline void copy_async_4(void *shared, const void *from, bool valid)
+{
+    copy_async(shared, from, 4, valid);
+}
+
+inline void copy_async_commit()
+{
+    emu::now->current->copy_group++;
+}
+
+template <int PENDING> void copy_async_wait()
+{
+    emu::async_copy copy;
+    while (emu::copy_take(PENDING, copy)) {
+        uint32_t *words = static_cast<uint32_t *>(copy.to);
+        const uint32_t *from = static_cast<const uint32_t *>(copy.from);
+        for (size_t i = 0; i < copy.bytes / 4; i++)
+            words[i] = from == nullptr ? 0 : from[i];
+    }
+}
+
+inline float exp2_fast(float x)
+{
+    return exp2f(x);
 }
 
 #endif
