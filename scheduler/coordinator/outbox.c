@@ -228,7 +228,7 @@ static enum err fill_local(const struct outbox *outbox, const struct core *core,
                            Penstock__Wire__Launch *launch, struct error *error)
 {
     const struct member *self = core_member(core, attempt->first_member + member);
-    if (core_worker(core, self->worker)->on_cpu) return ERR_OK;
+    if (outbox->devices[self->worker][0] == '\0') return ERR_OK;
     size_t count = launch->local_world_size;
     Penstock__Wire__LocalMember **list = malloc(count * (sizeof *list + sizeof **list));
     if (list == NULL) return error_set(error, ERR_NO_MEMORY, "out of memory for a launch");

@@ -150,8 +150,7 @@ static void send_hello(struct agent *agent)
     hello.version = version;
     hello.pci_bus_id = agent->slot.pci_bus_id;
     hello.memory_bytes = agent->slot.memory_bytes;
-    if (strcmp(agent->slot.backend, "cuda") == 0)
-        hello.visible_device = agent->slot.visible_devices;
+    if (agent->slot.has_gpu) hello.visible_device = agent->slot.visible_devices;
     if (facts.found) {
         describe_gpu(&facts, &gpu);
         hello.gpu = &gpu;
@@ -502,6 +501,8 @@ enum err agent_create(struct agent **made, const struct agent_options *options,
         return error_set(error, ERR_NO_MEMORY, "no memory for the agent");
     }
     agent->world.gpu = agent->gpu;
+    agent->slot.has_gpu =
+        gpu_facts(agent->gpu)->found || strcmp(agent->slot.backend, "cuda") == 0;
     if (!gpu_facts(agent->gpu)->found)
         log_line(LOG_LEVEL_DEBUG, "no GPU is watched: %s", gpu_facts(agent->gpu)->reason);
     if (agent->slot.peak_flops <= 0)

@@ -43,11 +43,6 @@ struct view {
     uint32_t local_rank, local_world_size;
 };
 
-static bool is_on_gpu(const struct contract *contract)
-{
-    return strcmp(contract->slot->backend, "cuda") == 0;
-}
-
 /* A process can be shown all of the gang's GPUs of this host when it may see them and can tell them apart. A
  * resource manager that gives each task one GPU calls all of them 0; of MIG's parts CUDA shows one only. */
 static bool can_share_view(const struct contract *contract)
@@ -67,7 +62,7 @@ static struct view view_of(const struct contract *contract, struct arena *arena)
 {
     const Penstock__Wire__Launch *launch = contract->launch;
     uint32_t size = launch->local_world_size > 0 ? launch->local_world_size : 1;
-    if (!is_on_gpu(contract)) return (struct view){ NULL, launch->local_rank, size };
+    if (!contract->slot->has_gpu) return (struct view){ NULL, launch->local_rank, size };
     if (!can_share_view(contract))
         return (struct view){ contract->slot->visible_devices, 0, 1 };
     size_t bytes = launch->n_local * NAME_MAX_BYTES;
@@ -131,7 +126,7 @@ static size_t put_nccl(const struct contract *contract, const char **env, struct
 {
     const Penstock__Wire__Spec *spec = contract->launch->spec;
     size_t n = 0;
-    if (!is_on_gpu(contract)) return 0;
+    if (!contract->slot->has_gpu) return 0;
     if (contract->ras_port > 0)
         env[n++] = arena_format(arena, "NCCL_RAS_ADDR=127.0.0.1:%" PRIu32, contract->ras_port);
     else
@@ -145,7 +140,7 @@ uint32_t contract_ras_port(const Penstock__Wire__Launch *launch, const struct sl
                            const char *state_dir)
 {
     uint32_t lowest = slot->index;
-    if (strcmp(slot->backend, "cuda") != 0) return 0;
+    if (!slot->has_gpu) return 0;
     for (size_t i = 0; i < launch->n_local; i++)
         if (launch->local[i]->slot < lowest) lowest = launch->local[i]->slot;
     return ras_port(state_dir, lowest);

@@ -25,6 +25,7 @@ struct slot {
     char backend[NAME_MAX_BYTES];
     char backend_reason[256];
     char visible_devices[NAME_MAX_BYTES]; /* what CUDA_VISIBLE_DEVICES calls the slot's GPU */
+    bool has_gpu;            /* NVML, or the probe, found one: trainers are shown it */
     bool has_device_list;    /* false: CUDA_VISIBLE_DEVICES hides none from this process */
     char device_list[4096];  /* else its value */
     char trainer_path[4096]; /* penstock-train */

@@ -103,7 +103,7 @@ static void test_contract(void **state)
     assert_null(find(env, "CUDA_VISIBLE_DEVICES"));
     assert_null(find(env, "PENSTOCK_COMM_ID_FD"));
     /* A GPU slot, a gang that reduces by itself, threads set by the campaign, nothing else. */
-    snprintf(slot.backend, sizeof slot.backend, "cuda");
+    slot.has_gpu = true;
     contract.comm_fd = -1;
     contract.comm_id_fd = 13;
     spec.threads = 2;
@@ -155,7 +155,7 @@ static void set_scene(struct scene *scene, const struct gpu_case *row)
     static uint32_t gang[] = { 1, 2, 3 };
     *scene = (struct scene){ .launch = PENSTOCK__WIRE__LAUNCH__INIT,
                              .spec = PENSTOCK__WIRE__SPEC__INIT };
-    scene->slot = (struct slot){ .index = 5, .backend = "cuda", .threads = 1 };
+    scene->slot = (struct slot){ .index = 5, .has_gpu = true, .threads = 1 };
     text_copy(scene->slot.visible_devices, sizeof scene->slot.visible_devices,
               text_of(row->own));
     scene->slot.has_device_list = row->list != NULL;
@@ -273,7 +273,7 @@ static void test_nccl_is_kept_in_hand(void **state)
     assert_null(entry(env, "NCCL_RAS_ADDR"));
     assert_string_equal(find(env, "NCCL_RAS_ENABLE"), "0");
     /* On a CPU nothing of this is touched. */
-    snprintf(scene.slot.backend, sizeof scene.slot.backend, "cpu");
+    scene.slot.has_gpu = false;
     scene.spec.n_env = 0;
     env = env_of(&scene);
     for (size_t i = 0; env[i]; i++)
@@ -317,7 +317,7 @@ static void test_gangs_have_ports_of_their_own(void **state)
     scene.slot.index = 64;
     scene.local[0].slot = 64;
     assert_int_equal(contract_ras_port(&scene.launch, &scene.slot, "/s"), 0);
-    snprintf(scene.slot.backend, sizeof scene.slot.backend, "cpu");
+    scene.slot.has_gpu = false;
     scene.slot.index = 5;
     assert_int_equal(contract_ras_port(&scene.launch, &scene.slot, "/s"), 0);
 }

@@ -27,7 +27,6 @@ struct scene {
 };
 
 static struct scene scene;
-static bool on_gpus; /* of the workers that join */
 
 static void drop_record(void *context, const struct record *record)
 {
@@ -56,7 +55,7 @@ static void join(uint32_t worker, const char *host)
                                        .slot = worker,
                                        .host = text_of(host),
                                        .threads = 1,
-                                       .on_cpu = !on_gpus } });
+                                       .on_cpu = true } });
 }
 
 /* A gang of two with two gates, on workers 1 and 2. */
@@ -204,9 +203,7 @@ static void members_on_gpus_know_their_neighbours(void **state)
     assert_int_equal(message->launch->n_local, 0); /* on CPUs there is nothing to know */
     codec_free_to_agent(message);
     clear_scene();
-    on_gpus = true;
     set_scene("east");
-    on_gpus = false;
     outbox_seat(&scene.outbox, 1, TEXT("GPU-a"));
     outbox_seat(&scene.outbox, 2, TEXT("3"));
     outbox_heartbeat(&scene.outbox, 2, 1, T0);
@@ -220,9 +217,7 @@ static void members_on_gpus_know_their_neighbours(void **state)
     assert_string_equal(message->launch->local[1]->visible_device, "3");
     codec_free_to_agent(message);
     clear_scene();
-    on_gpus = true;
     set_scene("west");
-    on_gpus = false;
     outbox_seat(&scene.outbox, 2, TEXT("0"));
     outbox_heartbeat(&scene.outbox, 2, 1, T0);
     assert_int_equal(outbox_perform(&scene.outbox, scene.core, NULL), ERR_OK);
