@@ -317,6 +317,7 @@ static enum err apply_worker(struct core *core, const struct record_worker *hell
         *worker = (struct worker){ .run = NO_INDEX };
         return damaged(error, "a PCI bus id that is too long");
     }
+    roster_join_device(core, hello->worker);
     core->workers_joined++;
     core->place_wanted = true;
     return ERR_OK;
@@ -331,6 +332,7 @@ static enum err apply_worker_lost(struct core *core, const struct record_worker_
     uint32_t run = worker->run;
     worker->present = false;
     worker->run = NO_INDEX;
+    roster_leave_device(core, lost->worker);
     core->place_wanted = true;
     if (run == NO_INDEX) return ERR_OK;
     struct attempt *attempt = attempt_of(core, run);
@@ -364,7 +366,10 @@ static enum err check_placed(const struct core *core, const struct record_placed
             core->workers[w].run != NO_INDEX)
             return damaged(error, "a worker is not free");
         for (uint32_t j = 0; j < i; j++)
-            if (placed->workers[j] == w) return damaged(error, "a worker twice in one gang");
+            if (placed->workers[j] == w)
+                return damaged(error, "a worker twice in one gang");
+            else if (core->workers[placed->workers[j]].device == core->workers[w].device)
+                return damaged(error, "two members of a gang on one GPU");
     }
     return ERR_OK;
 }

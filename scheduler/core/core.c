@@ -75,6 +75,7 @@ struct core *core_create(const struct core_limits *limits)
     core->hosts = (char(*)[NAME_MAX_BYTES])take(core->hosts_max, NAME_MAX_BYTES, &ok);
     core->scratch_runs = (uint32_t *)take(runs, sizeof *core->scratch_runs, &ok);
     core->scratch_workers = (uint32_t *)take(workers, sizeof *core->scratch_workers, &ok);
+    core->scratch_devices = (uint32_t *)take(workers, sizeof *core->scratch_devices, &ok);
     core->scratch_hosts = (uint32_t *)take(core->hosts_max, sizeof *core->scratch_hosts, &ok);
     for (size_t i = 0; i < ARRAY_COUNT(core->scratch_values); i++)
         core->scratch_values[i] = (int64_t *)take((size_t)runs + 1, sizeof(int64_t), &ok);
@@ -106,6 +107,7 @@ void core_destroy(struct core *core)
                       core->hosts,
                       core->scratch_runs,
                       core->scratch_workers,
+                      core->scratch_devices,
                       core->scratch_hosts,
                       core->scratch_values[0],
                       core->scratch_values[1],
@@ -267,8 +269,9 @@ static void note_unplaceable(struct core *core, const struct output *output)
 {
     for (uint32_t i = 0; i < core->queued_count; i++)
         if (core_unplaceable(core, core->queued[i]))
-            core_note(core, output, core->queued[i],
-                      "this allocation has fewer slots of its class than its gang needs");
+            core_note(
+                core, output, core->queued[i],
+                "this allocation has fewer slots of its class, or GPUs, than its gang needs");
 }
 
 /* Ends this life when nothing can happen any more without a person, or another allocation. */

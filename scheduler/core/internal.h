@@ -78,6 +78,7 @@ struct core {
                           state */
     uint32_t *scratch_runs;     /* runs_max */
     uint32_t *scratch_workers;  /* workers_max */
+    uint32_t *scratch_devices;  /* workers_max: marks, by worker.device */
     uint32_t *scratch_hosts;    /* hosts_max */
     int64_t *scratch_values[3]; /* runs_max + 1 each */
 };
@@ -227,6 +228,10 @@ uint32_t roster_host(struct core *core,
                      struct text name); /* found or added; NO_INDEX when full */
 void on_hello(struct core *core, const struct event *event, const struct output *output);
 void on_worker_lost(struct core *core, const struct event *event, const struct output *output);
+
+/* Keeps worker.device right: to be called when the worker is here, and when it is gone. */
+void roster_join_device(struct core *core, uint32_t worker);
+void roster_leave_device(struct core *core, uint32_t worker);
 
 /* Asks `worker`, just joined, about every lost member that ran on its host. */
 void roster_probe(const struct core *core, uint32_t worker, const struct output *output);

@@ -3,7 +3,25 @@
 
 #include "scheduler/core/internal.h"
 
+#include <string.h>
+
 /* ---- invariants ---------------------------------------------------------------------- */
+
+/* Whether a member before this one that lives is on the same GPU. Looks at the ids, not at what the scheduler
+ * makes of them. */
+static bool shares_gpu(const struct core *core, const struct attempt *attempt, uint32_t index)
+{
+    const struct member *members = &core->members[attempt->first_member];
+    const struct worker *worker = &core->workers[members[index].worker];
+    if (!worker->pci_bus_id[0]) return false;
+    for (uint32_t i = 0; i < index; i++) {
+        const struct worker *other = &core->workers[members[i].worker];
+        if (members[i].state <= MEMBER_RUNNING && other->host == worker->host &&
+            strcmp(other->pci_bus_id, worker->pci_bus_id) == 0)
+            return true;
+    }
+    return false;
+}
 
 static void check_attempt(const struct core *core, const struct attempt *attempt)
 {
@@ -26,6 +44,7 @@ static void check_attempt(const struct core *core, const struct attempt *attempt
         } else if (member->state <= MEMBER_RUNNING) {
             check(core->workers[member->worker].present);
             check(core->workers[member->worker].run == attempt->run);
+            check(!shares_gpu(core, attempt, i));
         }
     }
     check(started <= attempt->started_count);

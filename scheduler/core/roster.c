@@ -118,6 +118,41 @@ void roster_return_members(struct core *core, uint32_t first, uint32_t count)
     push_block(core, k, first);
 }
 
+/* ---- GPUs that slots share ------------------------------------------------------------- */
+
+static bool on_one_gpu(const struct worker *a, const struct worker *b)
+{
+    return a->host == b->host && a->class_index == b->class_index && a->pci_bus_id[0] &&
+           strcmp(a->pci_bus_id, b->pci_bus_id) == 0;
+}
+
+void roster_join_device(struct core *core, uint32_t worker)
+{
+    struct worker *workers = core->workers;
+    workers[worker].device = worker;
+    for (uint32_t w = 1; w < core->limits.workers_max; w++) {
+        if (w == worker || !workers[w].present || !on_one_gpu(&workers[w], &workers[worker]))
+            continue;
+        if (w < worker) {
+            workers[worker].device = workers[w].device;
+            return;
+        }
+        workers[w].device = worker;
+    }
+}
+
+void roster_leave_device(struct core *core, uint32_t worker)
+{
+    struct worker *workers = core->workers;
+    uint32_t next = NO_INDEX;
+    if (workers[worker].device != worker) return;
+    for (uint32_t w = worker + 1; w < core->limits.workers_max; w++) {
+        if (!workers[w].present || workers[w].device != worker) continue;
+        if (next == NO_INDEX) next = w;
+        workers[w].device = next;
+    }
+}
+
 /* ---- workers ------------------------------------------------------------------------- */
 
 void roster_probe(const struct core *core, uint32_t worker, const struct output *output)

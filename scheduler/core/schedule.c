@@ -1,7 +1,8 @@
 /*
  * schedule.c - one pass over the queued runs, in the order of the placement policy.
  *
- * A gang is placed whole, on workers of one device class, on as few hosts as is easily had. The
+ * A gang is placed whole, on workers of one device class, on as few hosts as is easily had, no two
+ * of them on one GPU: slots that share a GPU are room for one member. The
  * first gang of a class that finds no room is its head: nothing may keep the head waiting
  * longer than it would have waited anyway. How long others will run is not known, so a later
  * run is placed before it only on loan (`backfilled`): as soon as the free slots and the lent
@@ -12,10 +13,10 @@
 #include "proto/base/money.h"
 #include "scheduler/core/internal.h"
 
-/* Slots of each device class during one pass. */
+/* Room in each device class during one pass. What a gang finds room on is a device: a GPU, however many slots
+ * share it, or a slot without one. */
 struct room {
-    uint32_t free;    /* idle workers */
-    uint32_t coming;  /* held by attempts that are being stopped */
+    uint32_t free;    /* devices with an idle worker */
     uint32_t present; /* all */
     uint32_t head;    /* the gang that waits for room here, or NO_INDEX */
     bool reserved;    /* what is free or coming is the head's */
@@ -72,23 +73,52 @@ static uint32_t pop_first(const struct core *core, uint32_t *heap, uint32_t *cou
 
 /* ---- room ---------------------------------------------------------------------------- */
 
+enum { MARK_PRESENT = 1, MARK_FREE = 2 };
+
+static void clear_marks(const struct core *core)
+{
+    for (uint32_t w = 0; w < core->limits.workers_max; w++)
+        core->scratch_devices[w] = 0;
+}
+
+/* 1 when the worker's device did not have the mark yet. */
+static uint32_t mark(const struct core *core, uint32_t worker, uint32_t bit)
+{
+    uint32_t *marks = &core->scratch_devices[core->workers[worker].device];
+    uint32_t is_new = (*marks & bit) == 0;
+    *marks |= bit;
+    return is_new;
+}
+
 static void count_room(const struct core *core, struct room *rooms)
 {
+    clear_marks(core);
     for (uint32_t c = 0; c < CLASSES_MAX; c++)
         rooms[c] = (struct room){ .head = NO_INDEX };
     for (uint32_t w = 1; w < core->limits.workers_max; w++) {
         const struct worker *worker = &core->workers[w];
         if (!worker->present) continue;
         struct room *room = &rooms[worker->class_index];
-        room->present++;
+        room->present += mark(core, w, MARK_PRESENT);
         if (worker->run == NO_INDEX) {
-            room->free++;
+            room->free += mark(core, w, MARK_FREE);
             continue;
         }
         const struct attempt *attempt = &core->attempts[core->runs[worker->run].attempt_slot];
-        room->coming += attempt->intent != INTENT_NONE;
         room->lent |= attempt->intent == INTENT_NONE && attempt->backfilled;
     }
+}
+
+/* After a gang was placed: another slot of a device that it took may be idle still. */
+static uint32_t count_free(const struct core *core, uint32_t class_index)
+{
+    uint32_t free = 0;
+    clear_marks(core);
+    for (uint32_t w = 1; w < core->limits.workers_max; w++)
+        if (core->workers[w].present && core->workers[w].run == NO_INDEX &&
+            core->workers[w].class_index == class_index)
+            free += mark(core, w, MARK_FREE);
+    return free;
 }
 
 static bool class_allowed(const struct run *run, uint32_t class_index)
@@ -112,15 +142,16 @@ bool core_unplaceable(const struct core *core, uint32_t run_index)
     return !fits_when_empty(rooms, core, run);
 }
 
-/* Free workers of the class on each host, into scratch_hosts. */
+/* Devices of the class with a free worker on each host, into scratch_hosts. */
 static void count_free_by_host(struct core *core, uint32_t class_index)
 {
+    clear_marks(core);
     for (uint32_t h = 0; h < core->host_count; h++)
         core->scratch_hosts[h] = 0;
     for (uint32_t w = 1; w < core->limits.workers_max; w++) {
         const struct worker *worker = &core->workers[w];
         if (worker->present && worker->run == NO_INDEX && worker->class_index == class_index)
-            core->scratch_hosts[worker->host]++;
+            core->scratch_hosts[worker->host] += mark(core, w, MARK_FREE);
     }
 }
 
@@ -148,13 +179,14 @@ static void choose_workers(struct core *core, uint32_t class_index, uint32_t ran
 {
     uint32_t count = 0;
     count_free_by_host(core, class_index);
+    clear_marks(core);
     while (count < ranks) {
         uint32_t host = best_host(core, ranks - count);
         check(host != NO_INDEX);
         for (uint32_t w = 1; w < core->limits.workers_max && count < ranks; w++) {
             const struct worker *worker = &core->workers[w];
             if (worker->present && worker->run == NO_INDEX && worker->host == host &&
-                worker->class_index == class_index)
+                worker->class_index == class_index && mark(core, w, MARK_FREE))
                 core->scratch_workers[count++] = w;
         }
         core->scratch_hosts[host] = 0;
@@ -213,7 +245,7 @@ static void place(struct pass *pass, uint32_t run_index, uint32_t class_index, b
                        .backfilled = backfilled }
     };
     core_emit(core, pass->output, &record);
-    pass->rooms[class_index].free -= run->ranks;
+    pass->rooms[class_index].free = count_free(core, class_index);
     launch_members(core, run_index, pass->output);
 }
 
@@ -257,22 +289,47 @@ static bool is_lent_before(const struct core *core, const struct attempt *attemp
            comes_before(core, head, attempt->run);
 }
 
+/* Marks the devices of the class that are free or will be, and counts them. */
+static uint32_t mark_coming(const struct core *core, uint32_t class_index)
+{
+    uint32_t coming = 0;
+    clear_marks(core);
+    for (uint32_t w = 1; w < core->limits.workers_max; w++) {
+        const struct worker *worker = &core->workers[w];
+        if (!worker->present || worker->class_index != class_index) continue;
+        if (worker->run == NO_INDEX ||
+            core->attempts[core->runs[worker->run].attempt_slot].intent != INTENT_NONE)
+            coming += mark(core, w, MARK_FREE);
+    }
+    return coming;
+}
+
+/* Marks the devices of the attempt's members; how many were not marked before. */
+static uint32_t mark_members(const struct core *core, const struct attempt *attempt)
+{
+    uint32_t more = 0;
+    for (uint32_t i = 0; i < attempt->member_count; i++)
+        more += mark(core, core->members[attempt->first_member + i].worker, MARK_FREE);
+    return more;
+}
+
 /* Calls lent slots back when they make room for the head; without enough of them, lets them be.
  */
 static void call_back(struct pass *pass, uint32_t class_index, uint32_t head)
 {
     struct core *core = pass->core;
     struct room *room = &pass->rooms[class_index];
-    uint32_t need = core->runs[head].ranks, lent = 0;
-    for (uint32_t a = 0; a < core->attempts_max; a++)
+    uint32_t need = core->runs[head].ranks, coming = mark_coming(core, class_index);
+    for (uint32_t a = 0; a < core->attempts_max && coming < need; a++)
         if (is_lent_before(core, &core->attempts[a], class_index, head))
-            lent += core->attempts[a].member_count;
-    if (room->free + room->coming + lent < need) return;
+            coming += mark_members(core, &core->attempts[a]);
+    if (coming < need) return;
     room->reserved = true;
-    for (uint32_t a = 0; a < core->attempts_max && room->free + room->coming < need; a++) {
+    coming = mark_coming(core, class_index);
+    for (uint32_t a = 0; a < core->attempts_max && coming < need; a++) {
         const struct attempt *attempt = &core->attempts[a];
         if (!is_lent_before(core, attempt, class_index, head)) continue;
-        room->coming += attempt->member_count;
+        coming += mark_members(core, attempt);
         struct stop_order order = { .intent = INTENT_REQUEUE,
                                     .reason = REASON_BACKFILL,
                                     .pinned_slot = NO_INDEX };

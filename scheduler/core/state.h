@@ -111,6 +111,7 @@ struct worker {
     uint64_t peak_flops;
     bool on_cpu;
     char pci_bus_id[NAME_MAX_BYTES]; /* of its GPU; empty: none, or unknown */
+    uint32_t device; /* lowest worker here on the same GPU: itself unless slots share one */
 };
 
 struct budget {

@@ -40,6 +40,7 @@ struct run_book {
 struct worker_book {
     bool present, busy;
     int64_t rate_micros; /* of its class */
+    char host[NAME_MAX_BYTES], pci_bus_id[NAME_MAX_BYTES];
 };
 
 struct audit {
@@ -247,7 +248,12 @@ static enum err take_worker(struct audit *audit, const struct record_worker *wor
     struct worker_book *book = &audit->workers[worker->worker];
     if (book->present) return breaks(error, "a worker joins twice");
     bool busy = book->busy; /* lost and back: what it held is not free yet */
-    *book = (struct worker_book){ true, busy, audit->class_rate_micros[worker->class_index] };
+    *book =
+        (struct worker_book){ .present = true,
+                              .busy = busy,
+                              .rate_micros = audit->class_rate_micros[worker->class_index] };
+    text_copy(book->host, sizeof book->host, worker->host);
+    text_copy(book->pci_bus_id, sizeof book->pci_bus_id, worker->pci_bus_id);
     return ERR_OK;
 }
 
@@ -308,6 +314,19 @@ static enum err priced(const struct audit *audit, const struct run_book *run,
     return ERR_OK;
 }
 
+static bool gpu_is_taken(const struct audit *audit, const struct record_placed *placed,
+                         uint32_t member)
+{
+    const struct worker_book *self = &audit->workers[placed->workers[member]];
+    for (uint32_t i = 0; self->pci_bus_id[0] && i < member; i++) {
+        const struct worker_book *other = &audit->workers[placed->workers[i]];
+        if (strcmp(other->pci_bus_id, self->pci_bus_id) == 0 &&
+            strcmp(other->host, self->host) == 0)
+            return true;
+    }
+    return false;
+}
+
 static enum err take_slots(struct audit *audit, const struct record_placed *placed,
                            struct error *error)
 {
@@ -319,6 +338,7 @@ static enum err take_slots(struct audit *audit, const struct record_placed *plac
         if (audit->workers[number].rate_micros != placed->rate_micros)
             return breaks(error, "the rate is not that of the workers' class");
         audit->workers[number].busy = true;
+        if (gpu_is_taken(audit, placed, i)) return breaks(error, "a GPU is twice in a gang");
     }
     return ERR_OK;
 }

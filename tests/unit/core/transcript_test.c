@@ -397,7 +397,7 @@ static void do_epoch(struct player *player)
     step(player, &event);
 }
 
-/* hello WORKER HOST [gpu] */
+/* hello WORKER HOST [gpu] [pci=ID] */
 static void do_hello(struct player *player)
 {
     struct event event = { .kind = EVENT_HELLO,
@@ -406,7 +406,8 @@ static void do_hello(struct player *player)
                                          .class_index = has_flag(player, "gpu") ? 1 : 0,
                                          .peak_flops = 1000000000,
                                          .threads = 1,
-                                         .on_cpu = !has_flag(player, "gpu") } };
+                                         .on_cpu = !has_flag(player, "gpu"),
+                                         .pci_bus_id = value_of(player, "pci") } };
     step(player, &event);
 }
 

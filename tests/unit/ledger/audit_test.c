@@ -303,6 +303,11 @@ static void b_placed_worker(void)
 {
     H(PLACED, placed).workers = strangers;
 }
+static void b_placed_gpu(void)
+{
+    H(WORKER_1, worker).pci_bus_id = TEXT("00000000:3b:00.0");
+    H(WORKER_2, worker).pci_bus_id = TEXT("00000000:3b:00.0");
+}
 static void b_placed_rate(void)
 {
     H(PLACED, placed).rate_micros = RATE - 1;
@@ -559,6 +564,7 @@ static void test_every_rule_is_kept(void **state)
         { b_tranche_after_end, "a tranche for no open run" },
         { b_tranche_no_go, "a tranche is released before GO" },
         { b_placed_run, "a run is placed that is not open" },
+        { b_placed_gpu, "a GPU is twice in a gang" },
         { b_placed_twice, "a run is placed that is not open" },
         { b_placed_after_end, "a run is placed that is not open" },
         { b_placed_on_hold, "a run is placed after NO-GO or HOLD" },
