@@ -157,8 +157,8 @@ static enum err open_cuda(struct backend *backend, struct error *error)
         struct writer writer = writer_of(versions, sizeof(versions));
         if (module != NULL && module->version == MODULE_VERSION)
             write_versions(&writer, module);
-        return error_prefix(error, ERR_UNSUPPORTED, "no usable GPU%s%s%s",
-                            versions[0] != '\0' ? " (" : "", versions,
+        return error_prefix(error, rc == ERR_NO_MEMORY ? rc : ERR_UNSUPPORTED,
+                            "no usable GPU%s%s%s", versions[0] != '\0' ? " (" : "", versions,
                             versions[0] != '\0' ? ")" : "");
     }
     backend->module = module;
@@ -178,7 +178,7 @@ enum err backend_pick(enum backend_choice choice, struct backend *backend, struc
         return ERR_OK;
     }
     if (choice == BACKEND_CUDA)
-        return error_set(error, ERR_UNSUPPORTED,
+        return error_set(error, why.code,
                          "--backend cuda is not available: %s; use --backend cpu or auto",
                          why.text);
     writer_string(&reason, choice == BACKEND_CPU ? "as asked" : "chosen: ");

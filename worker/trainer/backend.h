@@ -20,7 +20,8 @@ struct backend {
     char reason[256];              /* one line; with the module's versions */
 };
 
-/* ERR_UNSUPPORTED: the wanted backend is not there; the text says why. */
+/* ERR_UNSUPPORTED: the wanted backend is not there; ERR_NO_MEMORY: its GPU is full; the text says
+ * why. */
 must_use enum err backend_pick(enum backend_choice choice, struct backend *backend,
                                struct error *error);
 

@@ -51,6 +51,22 @@ static int print_help(void)
     return fputs(text, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_DONE : EXIT_INTERNAL;
 }
 
+/* Memory that is missing is the GPU's where there is one. */
+static enum exit_code backend_exit(const struct backend *backend, enum err rc)
+{
+    if (rc != ERR_NO_MEMORY) return EXIT_BACKEND;
+    return backend->module != NULL ? EXIT_MEMORY : EXIT_INTERNAL;
+}
+
+static enum exit_code pick(const struct options *options, struct backend *backend,
+                           struct error *error)
+{
+    enum err rc = backend_pick((enum backend_choice)options->backend, backend, error);
+    if (rc == ERR_NO_MEMORY) return EXIT_MEMORY;
+    if (rc == ERR_OK) rc = backend_check(backend, options, error);
+    return rc == ERR_OK ? EXIT_DONE : EXIT_BACKEND;
+}
+
 static int probe(const struct options *options, struct error *error)
 {
     char line[1024];
@@ -61,12 +77,11 @@ static int probe(const struct options *options, struct error *error)
     if (set == NULL || !text_to_i64(text_of(set), &threads) || threads < 1) threads = 0;
     if (threads > KERNELS_THREADS_MAX) threads = KERNELS_THREADS_MAX;
     if (options->threads > 0) threads = options->threads;
-    enum err rc = backend_pick((enum backend_choice)options->backend, &backend, error);
-    if (rc == ERR_OK) rc = backend_check(&backend, options, error);
-    if (rc != ERR_OK) return fail(EXIT_BACKEND, error);
-    rc = backend_probe(&backend, backend_threads((int)threads),
-                       (enum kernels_type)options->dtype, &writer, error);
-    if (rc != ERR_OK) return fail(rc == ERR_NO_MEMORY ? EXIT_INTERNAL : EXIT_BACKEND, error);
+    enum exit_code code = pick(options, &backend, error);
+    if (code != EXIT_DONE) return fail(code, error);
+    enum err rc = backend_probe(&backend, backend_threads((int)threads),
+                                (enum kernels_type)options->dtype, &writer, error);
+    if (rc != ERR_OK) return fail(backend_exit(&backend, rc), error);
     return puts(line) >= 0 && fflush(stdout) == 0 ? EXIT_DONE : EXIT_INTERNAL;
 }
 
@@ -81,13 +96,11 @@ static int train(const struct options *options, struct job *job, struct error *e
     struct backend backend;
     struct events_options outlets = { .protobuf_path = job->protobuf_path,
                                       .json_path = job->events_path };
-    enum exit_code code = EXIT_DONE;
+    enum exit_code code;
     if (events_open(&outlets, &events, error) != ERR_OK) return fail(EXIT_INTERNAL, error);
     job->threads = backend_threads(job->threads);
-    if (backend_pick((enum backend_choice)options->backend, &backend, error) != ERR_OK ||
-        backend_check(&backend, options, error) != ERR_OK) {
-        code = EXIT_BACKEND;
-    } else {
+    code = pick(options, &backend, error);
+    if (code == EXIT_DONE) {
         struct train_setup setup = { .options = options,
                                      .job = job,
                                      .backend = &backend,

@@ -11,18 +11,15 @@
 
 const struct kernels *kernels_cuda(void);
 
-static int version_or_unknown(cudaError_t code, int version)
-{
-    return code == cudaSuccess ? version : -1;
-}
-
 static void cuda_versions(struct module_versions *versions)
 {
     int runtime = -1, driver = -1;
-    versions->runtime = version_or_unknown(cudaRuntimeGetVersion(&runtime), runtime);
-    versions->driver = version_or_unknown(cudaDriverGetVersion(&driver), driver);
-    versions->cublaslt = cuda_matmul_version();
-    versions->nccl = comm_nccl_version();
+    bool runtime_known = cudaRuntimeGetVersion(&runtime) == cudaSuccess;
+    bool driver_known = cudaDriverGetVersion(&driver) == cudaSuccess;
+    *versions = (struct module_versions){ .runtime = runtime_known ? runtime : -1,
+                                          .driver = driver_known ? driver : -1,
+                                          .cublaslt = cuda_matmul_version(),
+                                          .nccl = comm_nccl_version() };
 }
 
 static enum err refuse(cudaError_t code, struct error *error)

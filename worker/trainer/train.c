@@ -410,9 +410,9 @@ static void before_abort(void *context)
     watchdog_arm(leave_ns(train));
 }
 
-/* Makes the gang's id and tells it, or is told. */
-static enum err share_id(const struct train *train, int64_t timeout_ns,
-                         uint8_t id[MODULE_ID_BYTES], struct error *error)
+/* Makes the gang's id, or is told. */
+static enum err find_id(const struct train *train, int64_t timeout_ns,
+                        uint8_t id[MODULE_ID_BYTES], struct error *error)
 {
     const struct job *job = train->setup->job;
     struct gang_id_wait wait = { .fd = job->comm_id_fd,
@@ -420,12 +420,22 @@ static enum err share_id(const struct train *train, int64_t timeout_ns,
                                  .attempt = job->attempt,
                                  .timeout_ns = timeout_ns,
                                  .stop = train->setup->stop };
-    if (job->rank > 0) return gang_id_await(&wait, id, MODULE_ID_BYTES, error);
-    enum err rc = train->setup->backend->module->make_id(id, error);
-    if (rc != ERR_OK || job->size == 1) return rc;
+    if (job->rank == 0) return train->setup->backend->module->make_id(id, error);
+    return gang_id_await(&wait, id, MODULE_ID_BYTES, error);
+}
+
+/* Member 0 claims its GPU before anybody else can, since nobody else knows the id yet. */
+static enum err meet(struct train *train, int64_t timeout_ns, uint8_t id[MODULE_ID_BYTES],
+                     struct error *error)
+{
+    const struct job *job = train->setup->job;
+    const char *gpu = train->setup->backend->device.pci_bus_id;
     struct comm_frame frame = { job->run, job->attempt, id, MODULE_ID_BYTES };
-    events_comm_id(train->setup->events, &frame);
-    return ERR_OK;
+    enum err rc = find_id(train, timeout_ns, id, error);
+    if (rc != ERR_OK || job->size == 1) return rc;
+    rc = gang_claim_gpu(id, MODULE_ID_BYTES, gpu, &train->claim_fd, error);
+    if (rc == ERR_OK && job->rank == 0) events_comm_id(train->setup->events, &frame);
+    return rc;
 }
 
 /* A gang of one meets over NCCL too, so that one way through the code is proven by all. */
@@ -455,10 +465,7 @@ static enum exit_code open_gpu_gang(struct train *train, struct error *error)
                   "members one backend");
         return EXIT_BACKEND;
     }
-    enum err rc = share_id(train, meet_ns, id, error);
-    if (rc == ERR_OK && job->size > 1)
-        rc =
-            gang_claim_gpu(id, sizeof(id), backend->device.pci_bus_id, &train->claim_fd, error);
+    enum err rc = meet(train, meet_ns, id, error);
     if (rc == ERR_REFUSED) return EXIT_USAGE;
     if (rc == ERR_OK) rc = backend->module->gang_open(&gang, &train->comm, error);
     return gang_exit(rc);
