@@ -57,17 +57,18 @@ template <> __device__ __forceinline__ bf16 real_of<bf16>(float x)
     return __float2bfloat16_rn(x);
 }
 
-/* Where a result is rounded to bf16, the fast exponential is as good as any. */
-template <class T> __device__ __forceinline__ float real_exp(float x);
-
-template <> __device__ __forceinline__ float real_exp<float>(float x)
+/* Where a result is rounded to bf16, the fast functions are as good as any. */
+template <class T> __device__ __forceinline__ float real_exp(float x)
 {
-    return expf(x);
+    if constexpr (sizeof(T) == sizeof(float)) return expf(x);
+    return __expf(x);
 }
 
-template <> __device__ __forceinline__ float real_exp<bf16>(float x)
+/* 0 for a divisor beyond 2^126. */
+template <class T> __device__ __forceinline__ float real_quotient(float x, float y)
 {
-    return __expf(x);
+    if constexpr (sizeof(T) == sizeof(float)) return x / y;
+    return __fdividef(x, y);
 }
 
 /* ---- vectors ---- */
@@ -75,78 +76,94 @@ template <> __device__ __forceinline__ float real_exp<bf16>(float x)
 /* Numbers of one access of 16 bytes. */
 template <class T> constexpr int real_vector = 16 / static_cast<int>(sizeof(T));
 
-/* N numbers as they are in memory, kept in as few registers. Address and size of an access are
- * multiples of N numbers, or of 16 bytes where N numbers are more. */
+/* N numbers as they are in memory, kept in as few registers: words of 32 bits, or one number.
+ * Address and size of an access are multiples of N numbers, or of 16 bytes where N are more. */
 template <class T, int N> struct pack {
-    static constexpr int bytes = N * static_cast<int>(sizeof(T));
-    alignas(bytes < 16 ? bytes : 16) T at[N];
+    static_assert(N * sizeof(T) % 4 == 0, "whole words");
+    static constexpr int words = N * static_cast<int>(sizeof(T)) / 4;
+    uint32_t word[words];
+};
+
+template <> struct pack<bf16, 1> {
+    bf16 number;
 };
 
 template <class T, int N> __device__ __forceinline__ pack<T, N> pack_load(const T *from)
 {
-    static_assert(N == 1 || N * sizeof(T) % 4 == 0, "an access of whole words");
     pack<T, N> p;
-    constexpr int bytes = N * static_cast<int>(sizeof(T));
-    if constexpr (bytes % 16 == 0) {
-        uint4 words[bytes / 16];
+    if constexpr (sizeof(p) == sizeof(bf16)) {
+        p.number = *from;
+    } else if constexpr (sizeof(p) % 16 == 0) {
 #pragma unroll
-        for (int i = 0; i < bytes / 16; i++)
-            words[i] = reinterpret_cast<const uint4 *>(from)[i];
-        memcpy(&p, words, sizeof(p));
-    } else if constexpr (bytes == 8) {
-        uint2 words = *reinterpret_cast<const uint2 *>(from);
-        memcpy(&p, &words, sizeof(p));
+        for (int i = 0; i < p.words / 4; i++) {
+            const uint4 four = reinterpret_cast<const uint4 *>(from)[i];
+            p.word[4 * i] = four.x;
+            p.word[4 * i + 1] = four.y;
+            p.word[4 * i + 2] = four.z;
+            p.word[4 * i + 3] = four.w;
+        }
+    } else if constexpr (sizeof(p) == 8) {
+        const uint2 two = *reinterpret_cast<const uint2 *>(from);
+        p.word[0] = two.x;
+        p.word[1] = two.y;
     } else {
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            p.at[i] = from[i];
+        static_assert(sizeof(p) == 4, "1, 2, 4 or more words");
+        p.word[0] = *reinterpret_cast<const uint32_t *>(from);
     }
     return p;
 }
 
 template <class T, int N> __device__ __forceinline__ void pack_store(T *to, const pack<T, N> &p)
 {
-    constexpr int bytes = N * static_cast<int>(sizeof(T));
-    if constexpr (bytes % 16 == 0) {
-        uint4 words[bytes / 16];
-        memcpy(words, &p, sizeof(p));
+    if constexpr (sizeof(p) == sizeof(bf16)) {
+        *to = p.number;
+    } else if constexpr (sizeof(p) % 16 == 0) {
 #pragma unroll
-        for (int i = 0; i < bytes / 16; i++)
-            reinterpret_cast<uint4 *>(to)[i] = words[i];
-    } else if constexpr (bytes == 8) {
-        uint2 words;
-        memcpy(&words, &p, sizeof(p));
-        *reinterpret_cast<uint2 *>(to) = words;
+        for (int i = 0; i < p.words / 4; i++)
+            reinterpret_cast<uint4 *>(to)[i] = make_uint4(p.word[4 * i], p.word[4 * i + 1],
+                                                          p.word[4 * i + 2], p.word[4 * i + 3]);
+    } else if constexpr (sizeof(p) == 8) {
+        *reinterpret_cast<uint2 *>(to) = make_uint2(p.word[0], p.word[1]);
     } else {
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            to[i] = p.at[i];
+        static_assert(sizeof(p) == 4, "1, 2, 4 or more words");
+        *reinterpret_cast<uint32_t *>(to) = p.word[0];
     }
 }
 
+/* A bf16 is the upper half of a float. */
 template <class T, int N>
 __device__ __forceinline__ void pack_unfold(const pack<T, N> &p, float (&x)[N])
 {
+    if constexpr (sizeof(p) == sizeof(bf16)) {
+        x[0] = real_to_float(p.number);
+    } else {
 #pragma unroll
-    for (int i = 0; i < N; i++)
-        x[i] = real_to_float(p.at[i]);
+        for (int i = 0; i < N; i++) {
+            if constexpr (sizeof(T) == sizeof(float))
+                x[i] = __uint_as_float(p.word[i]);
+            else
+                x[i] = __uint_as_float(i % 2 == 0 ? p.word[i / 2] << 16
+                                                  : p.word[i / 2] & 0xffff0000u);
+        }
+    }
 }
 
-/* Pairs are rounded by one instruction. */
+/* Pairs of bf16 are rounded by one instruction. */
 template <class T, int N> __device__ __forceinline__ pack<T, N> pack_of(const float (&x)[N])
 {
     pack<T, N> p;
-    if constexpr (sizeof(T) == 2 && N % 2 == 0) {
-#pragma unroll
-        for (int i = 0; i < N; i += 2) {
-            const __nv_bfloat162 pair = __floats2bfloat162_rn(x[i], x[i + 1]);
-            p.at[i] = pair.x;
-            p.at[i + 1] = pair.y;
-        }
+    if constexpr (sizeof(p) == sizeof(bf16)) {
+        p.number = real_of<T>(x[0]);
     } else {
 #pragma unroll
-        for (int i = 0; i < N; i++)
-            p.at[i] = real_of<T>(x[i]);
+        for (int i = 0; i < p.words; i++) {
+            if constexpr (sizeof(T) == sizeof(float)) {
+                p.word[i] = __float_as_uint(x[i]);
+            } else {
+                const __nv_bfloat162 pair = __floats2bfloat162_rn(x[2 * i], x[2 * i + 1]);
+                memcpy(&p.word[i], &pair, sizeof(pair));
+            }
+        }
     }
     return p;
 }
@@ -191,23 +208,35 @@ template <int N, class... T> inline struct span span_of(int64_t count, const T *
     return { count, 0, 0, count };
 }
 
-/* Where the number that is item `item` stands; item >= vectors. */
-__device__ __forceinline__ int64_t span_single(const struct span &s, int64_t item, int n)
-{
-    int64_t single = item - s.vectors;
-    return single < s.head ? single : single + s.vectors * n;
-}
-
-__device__ __forceinline__ int64_t thread_item()
-{
-    return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
-
 enum { SPAN_THREADS = 256 };
 
+/* Blocks of SPAN_THREADS that do all items; 0 for an empty array, which is not launched. */
 inline unsigned span_blocks(const struct span &s)
 {
     return static_cast<unsigned>(div_ceil(s.items, SPAN_THREADS));
+}
+
+/* A number of the language of types. */
+template <int N> struct width_of {
+    static constexpr int value = N;
+};
+
+/* Calls at(first, width_of<N or 1>) for the item of this thread. */
+template <int N, class F> __device__ __forceinline__ void span_run(const struct span &s, F at)
+{
+    int64_t item = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (item < s.vectors) {
+        at(s.head + item * N, width_of<N>{});
+    } else if (item < s.items) {
+        int64_t single = item - s.vectors;
+        at(single < s.head ? single : single + s.vectors * N, width_of<1>{});
+    }
+}
+
+/* Whether rows of `width` numbers that begin at these addresses are whole vectors of N. */
+template <int N, class... T> inline bool rows_of_vectors(int64_t width, const T *...arrays)
+{
+    return width % N == 0 && (real_aligned<N>(arrays) && ...);
 }
 
 /* ---- sums and maxima, the same bits in every thread and every time ---- */

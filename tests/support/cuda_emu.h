@@ -444,6 +444,20 @@ EMU_UNSEEN inline unsigned ballot(unsigned mask, bool bit)
     return result;
 }
 
+/* The lanes of the mask that gave the same value. */
+template <class T> EMU_UNSEEN inline unsigned match(unsigned mask, T value)
+{
+    unsigned result = 0;
+    mask = mask_within_block(mask, now->current_index / 32);
+    exchange(mask, value, [&](const unsigned char(*slot)[LANE_BYTES]) {
+        for (unsigned l = 0; l < 32; l++) {
+            if ((mask >> l & 1) != 0 && memcmp(slot[l], &value, sizeof(value)) == 0)
+                result |= 1u << l;
+        }
+    });
+    return result;
+}
+
 /* ---- tensor cores and asynchronous copies ---- */
 
 /* For instructions that whole warps alone may perform. */
@@ -726,6 +740,11 @@ inline int __all_sync(unsigned mask, int predicate)
     return emu::ballot(mask, predicate == 0) == 0;
 }
 
+template <class T> unsigned __match_any_sync(unsigned mask, T value)
+{
+    return emu::match(mask, value);
+}
+
 /* The value before; to the thread sanitizer an atomic access without order. */
 template <class T> T atomicAdd(T *at, T value)
 {
@@ -741,6 +760,16 @@ template <class T> T atomicAdd(T *at, T value)
 inline void __threadfence()
 {
     std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+template <class T> constexpr T min(T a, T b)
+{
+    return b < a ? b : a;
+}
+
+template <class T> constexpr T max(T a, T b)
+{
+    return a < b ? b : a;
 }
 
 inline float rsqrtf(float x)
