@@ -358,7 +358,7 @@ static void make_room(struct events_in *in)
         in->start = 0;
     }
     if (in->end < in->capacity) return;
-    check(in->capacity < BUFFER_BYTES);
+    check(in->capacity > 0 && in->capacity < BUFFER_BYTES);
     in->capacity = 2 * in->capacity < BUFFER_BYTES ? 2 * in->capacity : BUFFER_BYTES;
     uint8_t *grown = realloc(in->buffer, in->capacity);
     check(grown != NULL);

@@ -1,18 +1,26 @@
 /*
- * dispatch_bench.c - two yardsticks for run.sh:
+ * dispatch_bench.c - three yardsticks for run.sh:
  *
  *   dispatch_bench spawn COUNT IN_FLIGHT
- *       bare posix_spawn of `true`: runs per second with so many alive at a time
+ *       bare posix_spawn of `true`: runs per second with so many alive at a time, and microseconds of CPU
+ *       time that each took
+ *   dispatch_bench contract COUNT IN_FLIGHT DIR LAUNCHER
+ *       the same processes as the trainer contract promises them: each by a launcher, with a folder, a lock,
+ *       two logs, two pipes and an environment of its own, its whole family seen to be gone. No messages
+ *       between ranks, no money, no ledger.
  *   mpirun -n 2 dispatch_bench latency CAMPAIGN STATE
  *       rank 0 is the real coordinator, rank 1 an agent that starts nothing: it reports a gate that
  *       the run cannot pass, and waits for the command to stop. Prints p50 and p99 from the message to
  *       the command, over all runs of the campaign.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +28,7 @@
 #include "proto/wire/link_mpi.h"
 #include "scheduler/coordinator/clock.h"
 #include "scheduler/coordinator/loop.h"
+#include "worker/spawn/launcher.h"
 
 extern char **environ;
 
@@ -29,6 +38,25 @@ never_returns static void quit(const char *what)
 {
     fprintf(stderr, "dispatch_bench: %s\n", what);
     _exit(2);
+}
+
+/* Microseconds of this process and of all that it has reaped. */
+static double cpu_us(void)
+{
+    struct rusage own, reaped;
+    getrusage(RUSAGE_SELF, &own);
+    getrusage(RUSAGE_CHILDREN, &reaped);
+    const struct timeval parts[] = { own.ru_utime, own.ru_stime, reaped.ru_utime,
+                                     reaped.ru_stime };
+    double us = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(parts); i++)
+        us += (double)parts[i].tv_sec * 1e6 + (double)parts[i].tv_usec;
+    return us;
+}
+
+static void print_rate(int64_t count, int64_t span_ns)
+{
+    printf("%.1f %.0f\n", (double)count * 1e9 / (double)span_ns, cpu_us() / (double)count);
 }
 
 /* ---- bare spawning ------------------------------------------------------------------------------ */
@@ -48,7 +76,107 @@ static int bench_spawn(int64_t count, int64_t in_flight)
             alive--;
         }
     }
-    printf("%.1f\n", (double)count * 1e9 / (double)(clock_boot_ns() - begin_ns));
+    print_rate(count, clock_boot_ns() - begin_ns);
+    return 0;
+}
+
+/* ---- the contract alone ------------------------------------------------------------------------- */
+
+enum { PLACES_MAX = 64, PIPES = 2, PATH_BYTES = 512 };
+
+/* What an agent holds for its trainer. */
+struct place {
+    struct launcher launcher;
+    int pipes[PIPES];
+    bool busy;
+};
+
+static const char *const variables[] = { "RANK=0",
+                                         "WORLD_SIZE=1",
+                                         "LOCAL_RANK=0",
+                                         "MASTER_ADDR=127.0.0.1",
+                                         "MASTER_PORT=29500",
+                                         "OMP_NUM_THREADS=1",
+                                         "PENSTOCK_EVENTS=/dev/fd/10",
+                                         "PENSTOCK_FD=/dev/fd/11",
+                                         NULL };
+
+static void begin_run(struct place *place, const char *dir, int64_t number)
+{
+    static const char *const argv[] = { "true", NULL };
+    char run[PATH_BYTES], sub[PATH_BYTES + 16], out[PATH_BYTES + 16], err[PATH_BYTES + 16],
+        lock[PATH_BYTES + 16];
+    int for_trainer[PIPES];
+    struct error error;
+    snprintf(run, sizeof run, "%.400s/run-%lld", dir, (long long)number);
+    snprintf(sub, sizeof sub, "%s/checkpoints", run);
+    snprintf(out, sizeof out, "%s/out", run);
+    snprintf(err, sizeof err, "%s/err", run);
+    snprintf(lock, sizeof lock, "%s/lock", run);
+    if (mkdir(run, 0750) != 0 || mkdir(sub, 0750) != 0) quit("mkdir");
+    for (size_t i = 0; i < PIPES; i++) {
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC) != 0) quit("pipe2");
+        place->pipes[i] = ends[0];
+        for_trainer[i] = ends[1];
+    }
+    struct launch launch = { .id = (uint64_t)number + 1,
+                             .argv = argv,
+                             .env = variables,
+                             .directory = run,
+                             .out_path = out,
+                             .err_path = err,
+                             .lock_path = lock,
+                             .lock_until_ns = TIME_NEVER,
+                             .marker = "PENSTOCK_ATTEMPT_ID=bench",
+                             .limit_ns = TIME_NEVER,
+                             .fds = for_trainer,
+                             .fd_count = PIPES };
+    if (launcher_spawn(&place->launcher, &launch, &error) != ERR_OK) quit(error.text);
+    for (size_t i = 0; i < PIPES; i++)
+        close(for_trainer[i]);
+    place->busy = true;
+}
+
+/* True when the run is over. */
+static bool hear_run(struct place *place)
+{
+    struct launch_report report;
+    struct error error;
+    enum err rc = launcher_report(&place->launcher, &report, &error);
+    if (rc == ERR_NOT_FOUND) return false;
+    if (rc != ERR_OK) quit(error.text);
+    if (report.kind == LAUNCH_FAILED) quit(report.text);
+    if (report.kind != LAUNCH_EXITED) return false;
+    for (size_t i = 0; i < PIPES; i++)
+        close(place->pipes[i]);
+    place->busy = false;
+    return true;
+}
+
+static int bench_contract(int64_t count, int64_t in_flight, const char *dir,
+                          const char *launcher)
+{
+    static struct place places[PLACES_MAX];
+    struct pollfd watch[PLACES_MAX];
+    struct error error;
+    if (in_flight > PLACES_MAX) quit("too many in flight");
+    for (int64_t i = 0; i < in_flight; i++) {
+        if (launcher_start(&places[i].launcher, launcher, &error) != ERR_OK) quit(error.text);
+        watch[i] = (struct pollfd){ .fd = places[i].launcher.fd, .events = POLLIN };
+    }
+    int64_t started = 0, ended = 0, begin_ns = clock_boot_ns();
+    while (ended < count) {
+        for (int64_t i = 0; i < in_flight && started < count; i++)
+            if (!places[i].busy) begin_run(&places[i], dir, started++);
+        if (poll(watch, (nfds_t)in_flight, -1) < 0) quit("poll");
+        for (int64_t i = 0; i < in_flight; i++)
+            if (watch[i].revents) ended += hear_run(&places[i]);
+    }
+    int64_t span_ns = clock_boot_ns() - begin_ns;
+    for (int64_t i = 0; i < in_flight; i++)
+        if (!launcher_stop(&places[i].launcher, 10 * NS_PER_S)) quit("a launcher stays");
+    print_rate(count, span_ns);
     return 0;
 }
 
@@ -279,6 +407,12 @@ int main(int argc, char **argv)
     if (argc == 4 && strcmp(argv[1], "spawn") == 0 && text_to_i64(text_of(argv[2]), &count) &&
         text_to_i64(text_of(argv[3]), &in_flight) && count > 0 && in_flight > 0)
         return bench_spawn(count, in_flight);
+    if (argc == 6 && strcmp(argv[1], "contract") == 0 &&
+        text_to_i64(text_of(argv[2]), &count) && text_to_i64(text_of(argv[3]), &in_flight) &&
+        count > 0 && in_flight > 0)
+        return bench_contract(count, in_flight, argv[4], argv[5]);
     if (argc == 4 && strcmp(argv[1], "latency") == 0) return bench_latency(argv[2], argv[3]);
-    quit("usage: dispatch_bench spawn COUNT IN_FLIGHT | latency CAMPAIGN STATE");
+    quit(
+        "usage: dispatch_bench spawn COUNT IN_FLIGHT | contract COUNT IN_FLIGHT DIR LAUNCHER | "
+        "latency CAMPAIGN STATE");
 }
