@@ -42,7 +42,8 @@ enum {
     TENANTS_MAX = 256,         /* teams of a campaign */
     GANG_MAX = 1024,           /* members of one gang */
     FRAME_BYTES_MAX = 1 << 20, /* payload of one ledger frame or wire message */
-    STDERR_TAIL_BYTES = 2048   /* what a failure record keeps of a trainer's stderr */
+    STDERR_TAIL_BYTES = 2048,  /* what a failure record keeps of a trainer's stderr */
+    RAS_TEXT_BYTES = 4096      /* and of what NCCL's RAS says, with its final zero */
 };
 
 #define NS_PER_US INT64_C(1000)

@@ -44,6 +44,7 @@ static const struct limit limits[] = {
     { "CheckpointWritten", "path", 1, PATH_BYTES, LINE },
     { "MemberExited", "stderr_tail", 0, STDERR_TAIL_BYTES, LINES },
     { "MemberExited", "detail", 0, LINE_BYTES, LINE },
+    { "MemberExited", "ras", 0, RAS_TEXT_BYTES - 1, LINES },
     { "MemberExited", "checkpoint", 0, PATH_BYTES, LINE },
     { "ProbeResult", "checkpoint", 0, PATH_BYTES, LINE },
     { "CommId", "id", 1, COMM_ID_BYTES_MAX, RAW },

@@ -226,6 +226,7 @@ static enum err take_exited(struct intake *intake, uint32_t worker, struct error
     event->as.exited.signal = exited->signal;
     event->as.exited.stderr_tail = tail_of(exited->stderr_tail, STDERR_TAIL_BYTES - 1);
     event->as.exited.detail = tail_of(exited->detail, 511);
+    event->as.exited.ras = text_of(exited->ras);
     event->as.exited.telemetry = telemetry_of(exited->telemetry);
     event->as.exited.checkpoint_step = exited->checkpoint_step;
     event->as.exited.checkpoint_tokens = exited->checkpoint_tokens;

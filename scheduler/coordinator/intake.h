@@ -29,6 +29,7 @@ struct intake {
     struct event event;
     struct telemetry_extra extra; /* of a heartbeat */
     char refusal[256];
+    char detail[1024]; /* of an exit, where more was known than the agent's own */
     Penstock__Wire__ToCoordinator *message; /* owned */
 };
 

@@ -117,6 +117,7 @@ static void release(struct coordinator *life)
     signals_close(&life->signals);
     outbox_fini(&life->outbox);
     silence_fini(&life->silence);
+    late_fini(&life->late);
     telemetry_board_fini(&life->board);
     metrics_fini(&life->metrics);
     ledger_close(life->ledger);
@@ -164,6 +165,7 @@ static enum err prepare(struct coordinator *life, struct error *error)
     life->now_ns = steady_clock_now_ns(&life->clock);
     link_sleep_precisely();
     enum err rc = outbox_init(&life->outbox, &outbox, error);
+    if (rc == ERR_OK) rc = late_init(&life->late, life->workers + 1, error);
     if (rc == ERR_OK)
         rc = silence_init(&life->silence, life->workers + 1, life->now_ns, spec->heartbeat_ns,
                           spec->worker_timeout_ns, error);

@@ -8,6 +8,7 @@
 
 #include "scheduler/coordinator/clock.h"
 #include "scheduler/coordinator/inbox.h"
+#include "scheduler/coordinator/late.h"
 #include "scheduler/coordinator/loop.h"
 #include "scheduler/coordinator/metrics.h"
 #include "scheduler/coordinator/outbox.h"
@@ -57,6 +58,7 @@ struct coordinator {
     struct inbox inbox;
     struct outbox outbox;
     struct silence silence;
+    struct late late;
     struct telemetry_board board;
     struct metrics metrics;
     struct display display;

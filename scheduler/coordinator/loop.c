@@ -140,6 +140,7 @@ static void take_heartbeat(struct coordinator *life, uint32_t worker, struct int
 {
     const struct event *event = &intake->event;
     outbox_heartbeat(&life->outbox, worker, event->as.heartbeat.sequence, life->now_ns);
+    late_heard(&life->late, worker, intake->message->heartbeat);
     life_step(life, &intake->event);
     uint32_t run = event->as.heartbeat.run, attempt = event->as.heartbeat.attempt;
     if (attempt == 0 || event->as.heartbeat.member != 0 || run >= life->board.run_count) return;
@@ -189,6 +190,7 @@ static void take_message(struct coordinator *life, uint32_t worker, size_t bytes
     } else {
         if (intake.event.kind == EVENT_PROBED && !intake.event.as.probed.gone)
             life->rouse_wanted = true;
+        if (intake.event.kind == EVENT_EXITED) late_judge(&life->late, life->core, &intake);
         life_step(life, &intake.event);
     }
     intake_drop(&intake);

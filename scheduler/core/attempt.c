@@ -124,7 +124,8 @@ void attempt_fail(struct core *core, uint32_t run_index, const struct failure *f
                                               .row = matched ? choice.row : NO_INDEX,
                                               .step = matched ? choice.step : 0,
                                               .detail = failure->detail,
-                                              .stderr_tail = failure->stderr_tail } };
+                                              .stderr_tail = failure->stderr_tail,
+                                              .ras = failure->ras } };
     core_emit(core, output, &record);
     struct stop_order order = order_of(core, run, failure->incident, choice.action);
     attempt_stop(core, run_index, &order, output);
@@ -339,7 +340,8 @@ struct end_report {
     int32_t exit_code, signal;
     uint64_t step, tokens;
     int64_t loss_micro;
-    struct text detail, stderr_tail;
+    struct text detail, stderr_tail, ras;
+    uint32_t blamed; /* whom an incident names: the member itself, or the one it waited for */
 };
 
 static void member_ended(struct core *core, const struct end_report *report,
@@ -361,11 +363,12 @@ static void member_ended(struct core *core, const struct end_report *report,
                                          report->exit_code, report->signal);
     if (attempt->intent == INTENT_NONE && incident != INCIDENT_COUNT) {
         struct failure failure = { .incident = incident,
-                                   .member = report->member,
+                                   .member = report->blamed,
                                    .exit_code = report->exit_code,
                                    .signal = report->signal,
                                    .detail = report->detail,
-                                   .stderr_tail = report->stderr_tail };
+                                   .stderr_tail = report->stderr_tail,
+                                   .ras = report->ras };
         attempt_fail(core, report->run, &failure, output);
     }
     attempt_end_if_over(core, report->run, output);
@@ -393,7 +396,13 @@ void on_exited(struct core *core, const struct event *event, const struct output
                                  .loss_micro =
                                      known ? last->loss_micro : core->runs[run].loss_micro,
                                  .detail = event->as.exited.detail,
-                                 .stderr_tail = event->as.exited.stderr_tail };
+                                 .stderr_tail = event->as.exited.stderr_tail,
+                                 .ras = event->as.exited.ras,
+                                 .blamed = member };
+    bool waited = event->as.exited.ending == ENDING_HANG ||
+                  event->as.exited.ending == ENDING_START_TIMEOUT;
+    if (waited && event->as.exited.names_late && event->as.exited.late < attempt->member_count)
+        report.blamed = event->as.exited.late;
     member_ended(core, &report, output);
 }
 
@@ -416,6 +425,7 @@ void on_probed(struct core *core, const struct event *event, const struct output
                                  .step = r->step,
                                  .tokens = r->tokens,
                                  .loss_micro = r->loss_micro,
-                                 .detail = TEXT("found gone by a later coordinator") };
+                                 .detail = TEXT("found gone by a later coordinator"),
+                                 .blamed = member };
     member_ended(core, &report, output);
 }

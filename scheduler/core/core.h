@@ -90,6 +90,9 @@ struct event {
             enum ending ending;
             int32_t exit_code, signal;
             struct text stderr_tail, detail;
+            struct text ras; /* what NCCL's RAS said; empty: it was not asked */
+            bool names_late; /* of a gang that hung: the member that never arrived is known */
+            uint32_t late;
             struct telemetry telemetry;
             uint64_t checkpoint_step,
                 checkpoint_tokens;  /* newest checkpoint that the agent knows */

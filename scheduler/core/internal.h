@@ -152,7 +152,7 @@ struct failure {
     enum incident incident;
     uint32_t member; /* NO_INDEX: the gang */
     int32_t exit_code, signal;
-    struct text detail, stderr_tail;
+    struct text detail, stderr_tail, ras;
 };
 
 /* Records the incident, asks the runbook, and stops the attempt accordingly. */

@@ -316,6 +316,7 @@ struct record_incident {
     uint32_t row, step; /* of the runbook; row NO_INDEX: none matched */
     struct text detail; /* one line */
     struct text stderr_tail;
+    struct text ras; /* what NCCL's RAS said; empty: it was not asked */
 };
 
 struct record_stopping {

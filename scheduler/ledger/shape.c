@@ -528,6 +528,7 @@ static const struct field incident_fields[] = {
     { U32(step, ANY32) },
     { FREE(detail, FREE_MAX) },
     { FREE(stderr_tail, STDERR_TAIL_BYTES) },
+    { FREE(ras, RAS_TEXT_BYTES) },
 };
 static const struct shape incident_shape = { SHAPE(
     "incident", incident_fields, penstock__ledger__incident__descriptor, NULL) };

@@ -311,7 +311,7 @@ static const struct field incident_fields[] = {
     { "member", FIELD_INT },    { "incident", FIELD_TEXT },    { "class", FIELD_TEXT },
     { "exit_code", FIELD_INT }, { "signal", FIELD_INT },       { "action", FIELD_TEXT },
     { "recovery", FIELD_TEXT }, { "closed", FIELD_TIME },      { "took", FIELD_DURATION },
-    { "detail", FIELD_TEXT },   { "stderr_tail", FIELD_TEXT },
+    { "detail", FIELD_TEXT },   { "stderr_tail", FIELD_TEXT }, { "ras", FIELD_TEXT },
 };
 
 static void incident_rows(const struct model *model, const struct facts_sink *sink)
@@ -325,7 +325,7 @@ static void incident_rows(const struct model *model, const struct facts_sink *si
                  known(n->exit_code), number(n->signal), string(runbook_action_name(n->action)),
                  string(recovery_name(n->recovery)), moment(n->closed_ns),
                  known(n->closed_ns ? n->closed_ns - n->at_ns : -1), string(n->detail),
-                 string(n->stderr_tail));
+                 string(n->stderr_tail), string(n->ras));
         if (!on) return;
     }
 }

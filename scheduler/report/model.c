@@ -557,6 +557,7 @@ static void add_incident(struct model *model, const struct record_incident *inci
         .step = incident->step,
         .detail = arena_copy(&model->arena, incident->detail),
         .stderr_tail = arena_copy(&model->arena, incident->stderr_tail),
+        .ras = arena_copy(&model->arena, incident->ras),
     };
     model->open_incidents++;
     model->runs[incident->run].incidents++;

@@ -172,6 +172,7 @@ struct model_incident {
     enum runbook_action action;
     uint32_t row, step;
     const char *detail, *stderr_tail;
+    const char *ras; /* what NCCL's RAS said, or empty */
 };
 
 struct model_window {

@@ -156,6 +156,7 @@ static void put_incident(struct json *json, const struct record_incident *incide
     json_int(json, "step", incident->step);
     json_text(json, "detail", incident->detail);
     json_text(json, "stderr_tail", incident->stderr_tail);
+    json_text(json, "ras", incident->ras);
 }
 
 static void put_stopping(struct json *json, const struct record_stopping *stopping)

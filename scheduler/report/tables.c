@@ -324,6 +324,9 @@ static void incident_row(const struct model *model, uint32_t index, struct arena
                                             incident->detail)
                              : incident->detail;
     row->output = incident->stderr_tail[0] ? incident->stderr_tail : NULL;
+    if (incident->ras[0])
+        row->output = arena_format(arena, "%s%sNCCL's RAS says:\n%s", incident->stderr_tail,
+                                   row->output ? "\n" : "", incident->ras);
 }
 
 /* ---- guardrails ---------------------------------------------------------------------- */

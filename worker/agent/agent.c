@@ -460,10 +460,11 @@ enum err agent_wait(struct agent *agent, int64_t timeout_ns, struct error *error
     due_ns = min_i64(due_ns, attempt_due_ns(&agent->attempt));
     if (agent->heartbeat_ns > 0) due_ns = min_i64(due_ns, agent->next_beat_ns);
     if (agent->unsent_first) due_ns = min_i64(due_ns, now_ns + NS_PER_MS);
-    struct pollfd watch[3];
+    struct pollfd watch[ATTEMPT_FDS + 1];
     attempt_watch(&agent->attempt, watch);
-    watch[2] = (struct pollfd){ .fd = agent->launcher_lost ? -1 : agent->world.launcher->fd,
-                                .events = POLLIN };
+    watch[ATTEMPT_FDS] =
+        (struct pollfd){ .fd = agent->launcher_lost ? -1 : agent->world.launcher->fd,
+                         .events = POLLIN };
     return link_wait(agent->link, max_i64(0, due_ns - now_ns), watch, ARRAY_COUNT(watch),
                      error);
 }
@@ -485,6 +486,7 @@ enum err agent_create(struct agent **made, const struct agent_options *options,
     agent->unsent_end = &agent->unsent_first;
     agent->attempt.events[0].fd = agent->attempt.events[1].fd = -1;
     agent->attempt.comm_id.fd = -1;
+    ras_init(&agent->attempt.ras);
     agent->world = (struct attempt_world){ .launcher = options->launcher,
                                            .slot = &agent->slot,
                                            .state_dir = agent->state_dir,

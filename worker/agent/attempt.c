@@ -21,7 +21,8 @@ enum {
     EVENTS_PB_FD = LAUNCH_FD_FIRST + 1,
     COMM_FD = LAUNCH_FD_FIRST + 2,
     PIPE_BYTES = 1 << 18, /* a trainer is not held up while its agent is busy */
-    COMPLAINTS_MAX = 20
+    COMPLAINTS_MAX = 20,
+    LATE_MAX = 8
 };
 
 /* Gradients of the largest model that anybody trains on CPUs; untouched pages cost nothing. */
@@ -57,7 +58,16 @@ static void release(struct attempt *attempt, struct attempt_world *world)
     }
     attempt->reduce = NULL;
     comm_id_close(&attempt->comm_id);
+    ras_fini(&attempt->ras);
     attempt->alive = false;
+}
+
+/* Whoever is told to stop leaves what it waits in; so this is not looked at any more afterwards. */
+static void look_at_gang(struct attempt *attempt)
+{
+    if (!attempt->reduce) return;
+    attempt->collectives = reduce_done_count(attempt->reduce);
+    attempt->in_collective = reduce_is_waiting(attempt->reduce);
 }
 
 static void describe_end(const struct attempt *attempt, const struct launch_report *report,
@@ -73,9 +83,8 @@ static void describe_end(const struct attempt *attempt, const struct launch_repo
     else
         writer_format(&writer, "exited with status %d", report->exit_code);
     if (attempt->reduce)
-        writer_format(&writer, "; %" PRIu64 " reductions done%s",
-                      reduce_done_count(attempt->reduce),
-                      reduce_is_waiting(attempt->reduce) ? ", waits in the next" : "");
+        writer_format(&writer, "; %" PRIu64 " reductions done%s", attempt->collectives,
+                      attempt->in_collective ? ", waited in the next" : "");
     if (attempt->failure[0]) writer_format(&writer, "; it said: %s", attempt->failure);
     codec_make_utf8(detail);
     for (char *c = detail; *c; c++)
@@ -97,6 +106,7 @@ static void finish(struct attempt *attempt, struct attempt_world *world,
                    const struct launch_report *report, int64_t now_ns)
 {
     char tail[STDERR_TAIL_BYTES], detail[512];
+    uint32_t late[LATE_MAX];
     Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
     Penstock__Wire__MemberExited exited = PENSTOCK__WIRE__MEMBER_EXITED__INIT;
     Penstock__Wire__Telemetry telemetry = PENSTOCK__WIRE__TELEMETRY__INIT;
@@ -119,6 +129,9 @@ static void finish(struct attempt *attempt, struct attempt_world *world,
     exited.checkpoint_step = attempt->newest.step;
     exited.checkpoint = attempt->newest.path;
     exited.checkpoint_tokens = attempt->newest.tokens;
+    exited.ras = attempt->ras.text;
+    exited.n_late_ranks = ras_late_ranks(attempt->ras.text, late, ARRAY_COUNT(late));
+    exited.late_ranks = late;
     message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_EXITED;
     message.exited = &exited;
     post(world, &message);
@@ -275,7 +288,8 @@ static enum err prepare(struct attempt *attempt, struct attempt_world *world,
     snprintf(attempt->marker, sizeof attempt->marker,
              "PENSTOCK_ATTEMPT_ID=%.63s.%u.%u.%" PRIx64, launch->run_name, launch->attempt,
              launch->member, hash_mix(world->epoch, attempt->launch_id) ^ (uint64_t)getpid());
-    attempt->ras_port = contract_ras_port(launch, world->slot, world->state_dir);
+    if (launch->n_gang > 1)
+        attempt->ras_port = contract_ras_port(launch, world->slot, world->state_dir);
     enum err rc = disk_make_run(attempt->run_dir, error);
     if (rc == ERR_OK) {
         choose_resume(attempt, launch);
@@ -299,6 +313,7 @@ void attempt_begin(struct attempt *attempt, struct attempt_world *world,
     memset(attempt, 0, sizeof *attempt);
     attempt->events[0].fd = attempt->events[1].fd = -1;
     attempt->comm_id.fd = -1;
+    ras_init(&attempt->ras);
     attempt->alive = true;
     attempt->run = launch->run;
     attempt->number = launch->attempt;
@@ -552,6 +567,7 @@ void attempt_halt(struct attempt *attempt, struct attempt_world *world,
 {
     if (!attempt->alive || attempt->phase == ATTEMPT_ORPHANED) return;
     if (attempt->cause == PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_UNSPECIFIED) {
+        look_at_gang(attempt);
         attempt->cause = cause;
         text_copy(attempt->why, sizeof attempt->why, text_of(why));
         log_line(LOG_LEVEL_INFO, "run=%u attempt=%u stopping: %s", attempt->run,
@@ -581,6 +597,15 @@ static int64_t start_end_ns(const struct attempt *attempt)
     return owes ? attempt->start_end_ns : TIME_NEVER;
 }
 
+/* NCCL knows whom a gang waits for, and only as long as its trainers live: it is asked before they are told to
+ * stop, which this delays by RAS_TIME_NS at most. True when there is nothing (more) to wait for. */
+static bool has_answer(struct attempt *attempt, int64_t now_ns)
+{
+    if (attempt->ras_port == 0) return true;
+    if (!attempt->ras.is_asked) ras_ask(&attempt->ras, attempt->ras_port, now_ns);
+    return ras_step(&attempt->ras, now_ns);
+}
+
 static void keep_deadlines(struct attempt *attempt, struct attempt_world *world, int64_t now_ns)
 {
     char why[200];
@@ -590,15 +615,20 @@ static void keep_deadlines(struct attempt *attempt, struct attempt_world *world,
         attempt_halt(attempt, world, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_LEASE_EXPIRED,
                      false, "no fresh lease", now_ns);
     } else if (now_ns >= start_end_ns(attempt)) {
+        if (!has_answer(attempt, now_ns)) return;
         writer_string(&writer, "showed no life within ");
         writer_duration(&writer, attempt->start_end_ns - attempt->launched_ns);
         attempt_halt(attempt, world, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_START_TIMEOUT,
                      false, why, now_ns);
     } else if (now_ns >= step_end_ns(attempt)) {
+        if (!has_answer(attempt, now_ns)) return;
         writer_format(&writer, "no step after %" PRIu64 " for ", attempt->step);
         writer_duration(&writer, now_ns - attempt->pace.last_ns);
         attempt_halt(attempt, world, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_HANG, false, why,
                      now_ns);
+    } else if (attempt->ras.is_asked) { /* it got on after all */
+        ras_fini(&attempt->ras);
+        ras_init(&attempt->ras);
     }
 }
 
@@ -741,6 +771,10 @@ void attempt_fill_telemetry(struct attempt *attempt, const struct attempt_world 
     telemetry->ready = attempt->ready;
     telemetry->learning_rate = attempt->learning_rate;
     telemetry->grad_norm = attempt->grad_norm;
+    if (attempt->cause == PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_UNSPECIFIED)
+        look_at_gang(attempt);
+    telemetry->collectives = attempt->collectives;
+    telemetry->in_collective = attempt->in_collective;
 }
 
 int64_t attempt_due_ns(const struct attempt *attempt)
@@ -749,12 +783,14 @@ int64_t attempt_due_ns(const struct attempt *attempt)
     int64_t due_ns = attempt->supervise.due_ns;
     if (attempt->cause != PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_UNSPECIFIED) return due_ns;
     due_ns = min_i64(due_ns, attempt->lease_end_ns);
+    if (attempt->ras.fd >= 0) return min_i64(due_ns, attempt->ras.due_ns);
     due_ns = min_i64(due_ns, start_end_ns(attempt));
     return min_i64(due_ns, step_end_ns(attempt));
 }
 
-void attempt_watch(const struct attempt *attempt, struct pollfd watch[2])
+void attempt_watch(const struct attempt *attempt, struct pollfd watch[ATTEMPT_FDS])
 {
+    watch[2] = (struct pollfd){ .fd = attempt->ras.fd, .events = ras_events(&attempt->ras) };
     for (size_t i = 0; i < 2; i++) {
         bool heard = attempt->alive && attempt->phase != ATTEMPT_LAUNCHING;
         int fd = heard ? attempt->events[i].fd : -1;

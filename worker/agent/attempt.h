@@ -21,6 +21,7 @@
 #include "worker/agent/gpu.h"
 #include "worker/agent/meter.h"
 #include "worker/agent/pace.h"
+#include "worker/agent/ras.h"
 #include "worker/agent/reduce.h"
 #include "worker/agent/slot.h"
 #include "worker/spawn/launcher.h"
@@ -71,6 +72,10 @@ struct attempt {
     struct reduce *reduce;
     struct comm_id comm_id;
     uint32_t ras_port; /* where its NCCL answers; 0: nowhere */
+    struct ras ras;
+    /* of the gang's collectives; as they stood when the trainer was told to stop */
+    uint64_t collectives;
+    bool in_collective;
 };
 
 /* Starts an attempt whose lease ends at lease_end_ns. Whatever goes wrong becomes a MemberExited of cause
@@ -111,8 +116,9 @@ void attempt_fill_telemetry(struct attempt *attempt, const struct attempt_world 
 /* When attempt_tick has something to do next, events aside. */
 int64_t attempt_due_ns(const struct attempt *attempt);
 
-/* The descriptors to watch: two entries, fd -1 where there is nothing. */
-void attempt_watch(const struct attempt *attempt, struct pollfd watch[2]);
+/* The descriptors to watch; fd -1 where there is nothing. */
+enum { ATTEMPT_FDS = 3 };
+void attempt_watch(const struct attempt *attempt, struct pollfd watch[ATTEMPT_FDS]);
 
 /* Frees without a word; the trainer is the launcher's to end. No-op when not alive. */
 void attempt_drop(struct attempt *attempt, struct attempt_world *world);

@@ -18,7 +18,7 @@
 
 /* A whole gang is asked by the one that is asked, which waits RAS_GATHER_S for those that do not answer. */
 #define RAS_TIME_NS (4 * NS_PER_S)
-enum { RAS_GATHER_S = 2, RAS_TEXT_BYTES = 4096, RAS_SLOTS_MAX = 64 };
+enum { RAS_GATHER_S = 2, RAS_SLOTS_MAX = 64 };
 
 /* The port of a gang: of the job whose state directory this is, and of the gang's lowest slot on this host. No
  * two gangs of a job share one, because no two hold one slot. 0: that slot has none. */

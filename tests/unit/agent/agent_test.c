@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -1073,6 +1075,84 @@ static void test_stop_ends_the_wait_for_the_gang_id(void **state)
     assert_string_equal(got, "end\n");
 }
 
+/* A server in place of NCCL's RAS, at the address that the trainer was given. */
+static int open_ras(struct stage *stage)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                   .sin_port = htons((uint16_t)await_number(stage, "port")) };
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    return fd;
+}
+
+static const char hang_on_gpu[] = "echo ${NCCL_RAS_ADDR##*:} >port; "
+                                  "while [ ! -e go ]; do sleep 0.01; done; "
+                                  "echo '{\"step\":4}' >$PENSTOCK_EVENTS; "
+                                  "while :; do sleep 0.02; done";
+
+/* Before a gang that hangs is told to stop, NCCL is asked whom it waits for. */
+static void test_hang_of_a_gang_brings_what_ras_says(void **state)
+{
+    struct stage *stage = *state;
+    static const char said[] =
+        "OK\n  3 ranks have launched up to operation 9\n"
+        "  Rank 2 has launched up to operation 8 -- GPU 2 managed by x\n";
+    launch(stage, (struct order){
+                      .script = hang_on_gpu, .gang_count = 4, .step_ns = 300 * NS_PER_MS });
+    int listener = open_ras(stage), client = -1;
+    write_file(stage, "go", "");
+    await_step(stage, 4);
+    int64_t until_ns = boot_clock_ns() + PATIENCE_NS;
+    while (client < 0 && boot_clock_ns() < until_ns) {
+        step(stage);
+        client = accept(listener, NULL, NULL);
+    }
+    assert_true(client >= 0);
+    char question[128] = "";
+    for (size_t n = 0; !strstr(question, "STATUS\n") && boot_clock_ns() < until_ns;) {
+        step(stage);
+        ssize_t got = recv(client, question + n, sizeof question - 1 - n, MSG_DONTWAIT);
+        n += got > 0 ? (size_t)got : 0;
+    }
+    assert_string_equal(question, "TIMEOUT 2\nVERBOSE STATUS\n");
+    assert_int_equal(stage->exits, 0);
+    assert_int_equal(send(client, said, strlen(said), MSG_NOSIGNAL), (ssize_t)strlen(said));
+    close(client);
+    close(listener);
+    Penstock__Wire__ToCoordinator *message =
+        await_exit(stage, 1, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_HANG);
+    assert_string_equal(message->exited->ras, said);
+    assert_int_equal(message->exited->n_late_ranks, 1);
+    assert_int_equal(message->exited->late_ranks[0], 2);
+    codec_free_to_coordinator(message);
+}
+
+/* Nobody answers: it is stopped all the same, and the incident says so. */
+static void test_hang_of_a_gang_without_ras(void **state)
+{
+    struct stage *stage = *state;
+    launch(stage, (struct order){
+                      .script = hang_on_gpu, .gang_count = 4, .step_ns = 300 * NS_PER_MS });
+    await_number(stage, "port");
+    write_file(stage, "go", "");
+    Penstock__Wire__ToCoordinator *message =
+        await_exit(stage, 1, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_HANG);
+    assert_non_null(strstr(message->exited->ras, "(no answer: "));
+    assert_int_equal(message->exited->n_late_ranks, 0);
+    codec_free_to_coordinator(message);
+    /* Alone it waits for nobody, and nobody is asked. */
+    launch(stage, (struct order){ .script = "echo '{\"step\":4}' >$PENSTOCK_EVENTS; "
+                                            "while :; do sleep 0.02; done",
+                                  .attempt = 2,
+                                  .step_ns = 300 * NS_PER_MS });
+    message = await_exit(stage, 2, PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_HANG);
+    assert_string_equal(message->exited->ras, "");
+    codec_free_to_coordinator(message);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as agent_main does */
@@ -1113,6 +1193,8 @@ int main(void)
         ON_GPU(test_gang_id_goes_up_once),
         ON_GPU(test_gang_id_reaches_the_trainer),
         ON_GPU(test_stop_ends_the_wait_for_the_gang_id),
+        ON_GPU(test_hang_of_a_gang_brings_what_ras_says),
+        ON_GPU(test_hang_of_a_gang_without_ras),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -172,6 +172,8 @@ static void put_body(struct player *player, const struct record *record)
         writer_format(out, " %s/%u %s -> %s", run_name(player, record->as.incident.run),
                       record->as.incident.attempt, incident_name(record->as.incident.incident),
                       runbook_action_name(record->as.incident.action));
+        if (record->as.incident.incident == INCIDENT_HANG)
+            writer_format(out, ", member %u", record->as.incident.member);
         return;
     case RECORD_STOPPING:
         writer_format(out, " %s/%u to %s: %s", run_name(player, record->as.stopping.run),
@@ -513,7 +515,7 @@ static void do_checkpoint(struct player *player)
     step(player, &event);
 }
 
-/* exit WORKER RUN ATTEMPT MEMBER how=own|stopped|killed|lease|hang|launch code= [step= path=]
+/* exit WORKER RUN ATTEMPT MEMBER how=own|stopped|killed|lease|hang|launch code= [step= path= late=]
  */
 static void do_exit(struct player *player)
 {
@@ -533,6 +535,8 @@ static void do_exit(struct player *player)
             event.as.exited.ending = endings[i].ending;
     event.as.exited.exit_code = (int32_t)number(player, "code", 0);
     event.as.exited.telemetry = telemetry(player);
+    event.as.exited.names_late = value_of(player, "late").len > 0;
+    event.as.exited.late = number(player, "late", 0);
     event.as.exited.checkpoint_step = number(player, "step", 0);
     event.as.exited.checkpoint_tokens = number(player, "tokens", 0);
     event.as.exited.checkpoint = value_of(player, "path");

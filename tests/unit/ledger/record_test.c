@@ -598,7 +598,7 @@ static void test_no_field_is_forgotten(void **state)
         SIZE(record_checkpoint, 40),
         SIZE(record_gate, 72),
         SIZE(record_decision, 88),
-        SIZE(record_incident, 72),
+        SIZE(record_incident, 88),
         SIZE(record_stopping, 64),
         SIZE(record_member_ended, 48),
         SIZE(record_attempt_ended, 64),

@@ -382,6 +382,7 @@ static void make_incident(struct sample *s, struct record_incident *incident)
     incident->step = u32(s);
     incident->detail = text(s, 0, 1023);
     incident->stderr_tail = text(s, 0, STDERR_TAIL_BYTES);
+    incident->ras = text(s, 0, RAS_TEXT_BYTES);
 }
 
 static void make_stopping(struct sample *s, struct record_stopping *stopping)
@@ -535,6 +536,7 @@ static uint32_t texts_of(struct record *r, struct text *texts[SAMPLE_TEXTS])
     if (r->kind == RECORD_DECISION) texts[n++] = &r->as.decision.reason;
     if (r->kind == RECORD_INCIDENT) texts[n++] = &r->as.incident.detail;
     if (r->kind == RECORD_INCIDENT) texts[n++] = &r->as.incident.stderr_tail;
+    if (r->kind == RECORD_INCIDENT) texts[n++] = &r->as.incident.ras;
     if (r->kind == RECORD_STOPPING) texts[n++] = &r->as.stopping.resume_path;
     if (r->kind == RECORD_SUSPENDED) texts[n++] = &r->as.suspended.cause;
     if (r->kind == RECORD_NOTE) texts[n++] = &r->as.note.text;
