@@ -422,9 +422,24 @@ static void find_ledger_gaps(struct model *model)
                                  model->workers[w].rank));
 }
 
+/* A flag says that something stands beside the figures: a false report, a hang, a device that was slowed. */
+static void find_device_gaps(struct model *model, const struct model_run *run)
+{
+    for (unsigned flag = 0; flag < UTIL_FLAG_COUNT; flag++) {
+        if (run->flag_windows[flag] == 0) continue;
+        add_gap(model, GAP_DEVICE, run->index,
+                arena_format(&model->arena, "run %s: %s in %s (%s of %s)", run->name,
+                             util_flag_name((enum util_flag)flag),
+                             word_plural(run->flag_windows[flag], "window", "windows").text,
+                             word_duration(run->flag_ns[flag]).text,
+                             word_duration(run->windows_ns).text));
+    }
+}
+
 static void find_run_gaps(struct model *model, const struct model_run *run)
 {
     struct arena *arena = &model->arena;
+    find_device_gaps(model, run);
     if (run->windows_unknown > 0)
         add_gap(model, GAP_UNKNOWN_UTIL, run->index,
                 arena_format(arena, "run %s: %" PRIu32 " of %s (%s of %s) have no utilization",

@@ -275,6 +275,47 @@ static void explain_attempt(const struct explainer *ex, const struct model_attem
                      word_count(attempt->resume_step).text, end));
 }
 
+static void put_share(struct writer *writer, const char *what, int64_t ppm)
+{
+    if (ppm >= 0) writer_format(writer, ", %s %s", what, word_percent(ppm).text);
+}
+
+/* What the agent saw of the device, whatever the trainer said: ", tensor pipes 60.0 %, ...". */
+static const char *device_words(const struct model_window *window, struct arena *arena)
+{
+    enum { WORDS_BYTES = 512 };
+    const struct util_evidence *e = &window->evidence;
+    struct writer writer = writer_of(arena_alloc(arena, WORDS_BYTES), WORDS_BYTES);
+    put_share(&writer, "tensor pipes", e->tensor_ppm);
+    put_share(&writer, "fp32 pipes", e->fp32_ppm);
+    put_share(&writer, "any kernel", e->busy_ppm);
+    if (e->power_mw >= 0)
+        writer_format(&writer, ", %" PRId64 " W", div_ceil(e->power_mw, 1000));
+    if (e->clock_mhz >= 0) writer_format(&writer, ", %" PRId64 " MHz", e->clock_mhz);
+    put_share(&writer, "held down by a power limit", e->capped_ppm);
+    put_share(&writer, "held down by heat", e->hot_ppm);
+    if (window->device.xid_count > 0)
+        writer_format(&writer, ", XID %" PRId64, window->device.xid);
+    return writer.data;
+}
+
+static void explain_utilization(const struct explainer *ex, const struct model_run *run,
+                                struct arena *arena)
+{
+    const struct model_window *last = NULL;
+    char flags[UTIL_FLAGS_BYTES];
+    for (uint32_t i = 0; i < ex->model->window_count; i++)
+        if (ex->model->windows[i].run == run->index) last = &ex->model->windows[i];
+    if (!last) return;
+    util_flags_write(last->flags, flags);
+    say(ex, "  ",
+        arena_format(arena, "utilization up to %s: %s by %s%s%s", word_utc(last->at_ns).text,
+                     word_percent(last->util_ppm).text, util_rung_name(last->rung),
+                     flags[0] ? "; " : "", flags));
+    const char *words = device_words(last, arena);
+    if (words[0]) say(ex, "    ", arena_format(arena, "its GPU meanwhile: %s", words + 2));
+}
+
 static void explain_history(const struct explainer *ex, const struct model_run *run,
                             struct arena *arena)
 {
@@ -322,6 +363,7 @@ static void explain_run(const struct explainer *ex, const struct model_run *run,
     explain_money(ex, run, arena);
     for (uint32_t slot = 0; slot < run->gate_count; slot++)
         explain_gate(ex, run, slot, arena);
+    explain_utilization(ex, run, arena);
     explain_history(ex, run, arena);
 }
 

@@ -494,17 +494,46 @@ static const struct field window_fields[] = {
     { "util_by", FIELD_TEXT },
     { "flops_per_token", FIELD_COUNT },
     { "action", FIELD_TEXT },
+    { "flags", FIELD_TEXT },
+    { "tensor", FIELD_PPM },
+    { "fp32", FIELD_PPM },
+    { "sm", FIELD_PPM },
+    { "device_busy", FIELD_PPM },
+    { "power_capped", FIELD_PPM },
+    { "hot", FIELD_PPM },
+    { "power_mw", FIELD_INT },
+    { "energy_mj", FIELD_INT },
+    { "clock_mhz", FIELD_INT },
+    { "clock_reasons", FIELD_INT },
+    { "xids", FIELD_INT },
+    { "xid", FIELD_INT },
+    { "ecc_errors", FIELD_INT },
 };
+
+/* A figure of a device that nobody watched is none. */
+static struct value seen(const struct model_window *window, int64_t value)
+{
+    return known(window->device.watched_ns > 0 ? value : -1);
+}
 
 static void window_rows(const struct model *model, const struct facts_sink *sink)
 {
     for (uint32_t i = 0; i < model->window_count; i++) {
         const struct model_window *w = &model->windows[i];
-        bool on = EMIT(sink, window_fields, run_name(model, w->run), number(w->attempt),
-                       moment(w->at_ns), number(w->length_ns), count_of(w->step),
-                       count_of(w->tokens), loss(w->loss_micro), loss(w->val_loss_micro),
-                       known(w->util_ppm), string(util_rung_name(w->rung)),
-                       count_of(w->flops_per_token), string(guard_action_name(w->action)));
+        const struct util_evidence *e = &w->evidence;
+        char flags[UTIL_FLAGS_BYTES];
+        util_flags_write(w->flags, flags);
+        bool on = EMIT(
+            sink, window_fields, run_name(model, w->run), number(w->attempt), moment(w->at_ns),
+            number(w->length_ns), count_of(w->step), count_of(w->tokens), loss(w->loss_micro),
+            loss(w->val_loss_micro), known(w->util_ppm), string(util_rung_name(w->rung)),
+            count_of(w->flops_per_token), string(guard_action_name(w->action)), string(flags),
+            known(e->tensor_ppm), known(e->fp32_ppm), known(e->sm_ppm), known(e->busy_ppm),
+            known(e->capped_ppm), known(e->hot_ppm), known(e->power_mw),
+            known(w->device.energy_ns > 0 ? w->device.energy_mj : -1), known(e->clock_mhz),
+            known(w->device.reason_ns > 0 ? w->device.reasons : -1),
+            seen(w, w->device.xid_count), known(w->device.xid_count > 0 ? w->device.xid : -1),
+            seen(w, w->device.ecc_count));
         if (!on) return;
     }
 }

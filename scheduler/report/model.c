@@ -417,6 +417,27 @@ static void add_member_ended(struct model *model, const struct record_member_end
 
 /* ---- work, gates, decisions, incidents ----------------------------------------------- */
 
+void util_flags_write(uint32_t flags, char text[UTIL_FLAGS_BYTES])
+{
+    struct writer writer = writer_of(text, UTIL_FLAGS_BYTES);
+    for (unsigned flag = 0; flag < UTIL_FLAG_COUNT; flag++)
+        if (flags >> flag & 1)
+            writer_format(&writer, "%s%s", writer.len > 0 ? "; " : "",
+                          util_flag_name((enum util_flag)flag));
+    check(!writer.full);
+}
+
+static void add_device(struct model_run *run, const struct record_window *window)
+{
+    for (unsigned flag = 0; flag < UTIL_FLAG_COUNT; flag++) {
+        if (!(window->flags >> flag & 1)) continue;
+        run->flag_windows[flag]++;
+        run->flag_ns[flag] = add_saturated(run->flag_ns[flag], window->length_ns);
+    }
+    run->energy_mj = add_saturated(run->energy_mj, window->device.energy_mj);
+    run->energy_ns = add_saturated(run->energy_ns, window->device.energy_ns);
+}
+
 static void add_window(struct model *model, const struct record_window *window, int64_t at_ns)
 {
     struct model_run *run = &model->runs[window->run];
@@ -432,22 +453,27 @@ static void add_window(struct model *model, const struct record_window *window, 
     add_point(model, run,
               (struct curve_point){ at_ns, window->step, window->tokens, window->loss_micro,
                                     window->val_loss_micro });
+    add_device(run, window);
     if (window->action != GUARD_ACTION_NONE) *append_guard(model) = model->window_count;
-    *append_window(model) = (struct model_window){ .at_ns = at_ns,
-                                                   .run = window->run,
-                                                   .attempt = window->attempt,
-                                                   .step = window->step,
-                                                   .tokens = window->tokens,
-                                                   .loss_micro = window->loss_micro,
-                                                   .val_loss_micro = window->val_loss_micro,
-                                                   .length_ns = window->length_ns,
-                                                   .util_ppm = window->util_ppm,
-                                                   .rung = window->rung,
-                                                   .flops_per_token = window->flops_per_token,
-                                                   .action = window->action,
-                                                   .rule = window->rule,
-                                                   .observed = window->observed,
-                                                   .bound = window->bound };
+    *append_window(model) =
+        (struct model_window){ .at_ns = at_ns,
+                               .run = window->run,
+                               .attempt = window->attempt,
+                               .step = window->step,
+                               .tokens = window->tokens,
+                               .loss_micro = window->loss_micro,
+                               .val_loss_micro = window->val_loss_micro,
+                               .length_ns = window->length_ns,
+                               .util_ppm = window->util_ppm,
+                               .rung = window->rung,
+                               .flags = window->flags,
+                               .device = window->device,
+                               .evidence = util_evidence(&window->device, window->length_ns),
+                               .flops_per_token = window->flops_per_token,
+                               .action = window->action,
+                               .rule = window->rule,
+                               .observed = window->observed,
+                               .bound = window->bound };
 }
 
 static void add_checkpoint(struct model *model, const struct record_checkpoint *checkpoint,

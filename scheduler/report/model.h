@@ -106,6 +106,9 @@ struct model_run {
     enum util_rung rung;
     uint32_t windows, windows_unknown;
     int64_t windows_ns, windows_known_ns;
+    uint32_t flag_windows[UTIL_FLAG_COUNT]; /* windows with that flag, and their time */
+    int64_t flag_ns[UTIL_FLAG_COUNT];
+    int64_t energy_mj, energy_ns; /* of member 0's GPU, and the time over which it is known */
     uint32_t gate_count;
     struct model_gate *gates;
     uint32_t point_count, point_capacity;
@@ -182,6 +185,9 @@ struct model_window {
     int64_t loss_micro, val_loss_micro, length_ns;
     int32_t util_ppm;
     enum util_rung rung;
+    uint32_t flags;
+    struct device_figures device;  /* of member 0's GPU */
+    struct util_evidence evidence; /* the same as shares and means */
     uint64_t flops_per_token;
     enum guard_action action;
     enum guard_rule rule;
@@ -255,6 +261,7 @@ struct model_wait {
     X(UNSIGNED, "unsigned-sign-off")                                                           \
     X(CHARGED, "charged-in-full")                                                              \
     X(NO_PEAK, "no-peak")                                                                      \
+    X(DEVICE, "device")                                                                        \
     X(SPACE, "disk-full")
 
 enum gap_kind {
@@ -357,6 +364,10 @@ const char *phase_name(enum phase phase);
 const char *gap_name(enum gap_kind kind);
 const char *recovery_name(enum recovery recovery);
 const char *subject_name(enum decision_subject subject);
+
+/* The names of the flags that are set, "; " between them; empty for none. Always fits into UTIL_FLAGS_BYTES. */
+enum { UTIL_FLAGS_BYTES = 256 };
+void util_flags_write(uint32_t flags, char text[UTIL_FLAGS_BYTES]);
 
 /* True for a loss that is a number. */
 bool loss_is_number(int64_t loss_micro);

@@ -95,6 +95,7 @@ static void put_lease(struct json *json, const struct record_lease *lease)
 
 static void put_window(struct json *json, const struct record_window *window)
 {
+    char flags[UTIL_FLAGS_BYTES];
     put_attempt(json, window->run, window->attempt);
     json_count(json, "step", window->step);
     json_count(json, "tokens", window->tokens);
@@ -112,6 +113,14 @@ static void put_window(struct json *json, const struct record_window *window)
     json_string(json, "rule", guard_rule_name(window->rule));
     json_int(json, "observed", window->observed);
     json_int(json, "bound", window->bound);
+    if (window->flags == 0 && window->device.watched_ns == 0) return;
+    util_flags_write(window->flags, flags);
+    json_string(json, "flags", flags);
+    json_begin(json, "device", '{');
+#define X(name, kind) json_int(json, #name, window->device.name);
+    DEVICE_FIGURES(X)
+#undef X
+    json_end(json, '}');
 }
 
 static void put_gate(struct json *json, const struct record_gate *gate)

@@ -255,6 +255,7 @@ static void put_loss(struct json *json, const char *key, int64_t loss_micro)
 
 static void put_run(struct json *json, const struct core *core, uint32_t index)
 {
+    char flags[UTIL_FLAGS_BYTES];
     const struct run *run = core_run(core, index);
     int64_t remaining_ns = core_remaining_ns(core, index);
     json_begin(json, NULL, '{');
@@ -274,6 +275,8 @@ static void put_run(struct json *json, const struct core *core, uint32_t index)
     else
         json_int(json, "util_ppm", run->util_ppm);
     json_string(json, "util_by", util_rung_name(run->rung));
+    util_flags_write(run->util_flags, flags);
+    json_string(json, "util_flags", flags);
     json_int(json, "budget_micros", run->budget_micros);
     json_int(json, "released_micros", run->released_micros);
     json_int(json, "reserved_micros", run->reserved_micros);

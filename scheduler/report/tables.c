@@ -165,7 +165,13 @@ static const struct column time_columns[] = {
 static const char *rung_word(enum util_rung rung)
 {
     static const char *const words[UTIL_RUNG_COUNT] = {
-        [UTIL_RUNG_UNKNOWN] = "", [UTIL_RUNG_MFU] = "FLOPs", [UTIL_RUNG_CPU_TIME] = "CPU"
+        [UTIL_RUNG_UNKNOWN] = "",
+        [UTIL_RUNG_MFU] = "FLOPs",
+        [UTIL_RUNG_CPU_TIME] = "CPU",
+        [UTIL_RUNG_MFU_GPM] = "FLOPs, pipes",
+        [UTIL_RUNG_MFU_ENERGY] = "FLOPs, energy",
+        [UTIL_RUNG_GPM] = "pipes",
+        [UTIL_RUNG_ENERGY] = "energy",
     };
     return (size_t)rung < ARRAY_COUNT(words) ? words[rung] : "?";
 }
@@ -452,9 +458,10 @@ static const struct table tables[TABLE_COUNT] = {
                       "attempts. Lost is "
                       "the price of work that was dropped or done again. Util. says how "
                       "utilization "
-                      "was measured: FLOPs (model FLOPs over the measured peak) or CPU (CPU "
-                      "time over "
-                      "held core time).",
+                      "was measured: FLOPs (model FLOPs over the peak; on GPUs it says what "
+                      "confirms them: pipes or energy), pipes (activity of the chip's "
+                      "arithmetic), energy (of an idle chip) or CPU (CPU time over held core "
+                      "time).",
                       time_columns, ARRAY_COUNT(time_columns), run_count, time_row, NULL },
     [TABLE_SLOTS] = TABLE("slots", "Slots", NULL, slot, "No worker has joined yet."),
     [TABLE_LIVES] = TABLE("lives", "Lives of the coordinator", NULL, life, NULL),

@@ -175,30 +175,61 @@ struct window {
     int64_t loss_micro;
     int32_t util_ppm; /* UTIL_UNKNOWN */
     enum guard_action action;
+    bool capped; /* its GPU is seen, under a power limit */
 };
+
+/* A minute under a power limit that costs no clocks. */
+static struct device_figures capped_device(void)
+{
+    return (struct device_figures){ .watched_ns = NS_PER_MIN,
+                                    .energy_mj = 41999000,
+                                    .energy_ns = NS_PER_MIN,
+                                    .gpm_ns = NS_PER_MIN,
+                                    .sm_ns = NS_PER_MIN / 2,
+                                    .tensor_ns = NS_PER_MIN / 8,
+                                    .busy_ns = NS_PER_MIN,
+                                    .capped_ns = NS_PER_MIN,
+                                    .util_ns = NS_PER_MIN,
+                                    .mega_cycles = 1980 * 60,
+                                    .clock_ns = NS_PER_MIN,
+                                    .reason_ns = NS_PER_MIN,
+                                    .xid_count = 1,
+                                    .xid = 79,
+                                    .power_limit_mw = 700000,
+                                    .power_default_mw = 700000,
+                                    .clock_max_mhz = 1980 };
+}
 
 static void put_window(struct fixture *fixture, uint32_t run, struct window window)
 {
     const struct run *r = core_run(fixture->core, run);
     bool known = window.util_ppm != UTIL_UNKNOWN;
     bool acts = window.action != GUARD_ACTION_NONE;
-    fixture_emit(fixture, &(struct record){
-                              .kind = RECORD_WINDOW,
-                              .as.window = { .run = run,
-                                             .attempt = r->attempts,
-                                             .step = window.step,
-                                             .tokens = window.step * 8192,
-                                             .loss_micro = window.loss_micro,
-                                             .val_loss_micro = LOSS_UNKNOWN,
-                                             .length_ns = NS_PER_MIN,
-                                             .util_ppm = window.util_ppm,
-                                             .rung = known ? UTIL_RUNG_MFU : UTIL_RUNG_UNKNOWN,
-                                             .flops_per_token = 4800000,
-                                             .cpu_ns = -1,
-                                             .action = window.action,
-                                             .rule = acts ? GUARD_RULE_FLOOR : GUARD_RULE_NONE,
-                                             .observed = acts ? window.util_ppm : 0,
-                                             .bound = acts ? 200000 : 0 } });
+    enum util_rung rung = window.capped ? UTIL_RUNG_MFU_GPM : UTIL_RUNG_MFU;
+    struct device_figures device = { 0 };
+    if (window.capped) device = capped_device();
+    fixture_emit(
+        fixture,
+        &(struct record){ .kind = RECORD_WINDOW,
+                          .as.window = { .run = run,
+                                         .attempt = r->attempts,
+                                         .step = window.step,
+                                         .tokens = window.step * 8192,
+                                         .loss_micro = window.loss_micro,
+                                         .val_loss_micro = LOSS_UNKNOWN,
+                                         .length_ns = NS_PER_MIN,
+                                         .util_ppm = window.util_ppm,
+                                         .rung = known ? rung : UTIL_RUNG_UNKNOWN,
+                                         .flags = window.capped ? UTIL_FLAG_BIT(POWER_CAPPED) |
+                                                                      UTIL_FLAG_BIT(XID)
+                                                                : 0,
+                                         .device = device,
+                                         .flops_per_token = 4800000,
+                                         .cpu_ns = -1,
+                                         .action = window.action,
+                                         .rule = acts ? GUARD_RULE_FLOOR : GUARD_RULE_NONE,
+                                         .observed = acts ? window.util_ppm : 0,
+                                         .bound = acts ? 200000 : 0 } });
 }
 
 static void put_checkpoint(struct fixture *fixture, uint32_t run, uint64_t step)
@@ -306,7 +337,7 @@ static void put_work(struct fixture *fixture, uint32_t run, int64_t from, int64_
         at(fixture, minute, (int64_t)run);
         put_window(fixture, run,
                    (struct window){ step, loss_micro, (int32_t)(350000 + 9000 * minute),
-                                    GUARD_ACTION_NONE });
+                                    GUARD_ACTION_NONE, false });
     }
 }
 
@@ -453,9 +484,9 @@ static void act_one(struct fixture *fixture)
         put_work(fixture, WIDE, minute, minute, 20 * (uint64_t)minute,
                  5300000 - 600000 * minute);
         at(fixture, minute, IDLE);
-        put_window(
-            fixture, IDLE,
-            (struct window){ 4 * (uint64_t)minute, 5400000, UTIL_UNKNOWN, GUARD_ACTION_NONE });
+        put_window(fixture, IDLE,
+                   (struct window){ 4 * (uint64_t)minute, 5400000, UTIL_UNKNOWN,
+                                    GUARD_ACTION_NONE, false });
     }
     at(fixture, 4, 0);
     put_gate(fixture, BASE, 0, 2500000,
@@ -468,10 +499,10 @@ static void act_one(struct fixture *fixture)
     put_member_ended(fixture, WIDE, 0, ENDING_STOPPED, 0);
     put_attempt_ended(fixture, WIDE, RUN_STATE_STOPPED, REASON_GATE, 0);
     at(fixture, 5, 0);
-    put_window(fixture, IDLE, (struct window){ 20, 5300000, 120000, GUARD_ACTION_WARN });
+    put_window(fixture, IDLE, (struct window){ 20, 5300000, 120000, GUARD_ACTION_WARN, false });
     put_lease(fixture, BASE, 8);
     at(fixture, 6, 0);
-    put_window(fixture, IDLE, (struct window){ 24, 5300000, 110000, GUARD_ACTION_PARK });
+    put_window(fixture, IDLE, (struct window){ 24, 5300000, 110000, GUARD_ACTION_PARK, true });
     put_stopping(fixture, IDLE, INTENT_PARK, REASON_GUARD, FIXTURE_START + 16 * NS_PER_MIN);
     at(fixture, 6, 5);
     put_member_ended(fixture, IDLE, 0, ENDING_STOPPED, 0);
@@ -519,12 +550,13 @@ static void act_two(struct fixture *fixture, const struct fixture_names *names)
              by_rule(VERDICT_GO, GATE_RULE_MILESTONE, 2200000, 0, 0));
     put_tranche(fixture, BASE, MICROS_PER_UNIT / 2);
     at(fixture, 11, 0);
-    put_window(fixture, PAIR, (struct window){ 80, 2700000, 420000, GUARD_ACTION_NONE });
+    put_window(fixture, PAIR, (struct window){ 80, 2700000, 420000, GUARD_ACTION_NONE, false });
     put_gate(fixture, PAIR, 0, 2400000, by_rule(VERDICT_GO, GATE_RULE_RANK, 2500000, 1, 2));
     put_tranche(fixture, PAIR, MICROS_PER_UNIT);
     put_lease(fixture, PAIR, 6);
     at(fixture, 12, 0);
-    put_window(fixture, BASE, (struct window){ 240, 1950000, 440000, GUARD_ACTION_NONE });
+    put_window(fixture, BASE,
+               (struct window){ 240, 1950000, 440000, GUARD_ACTION_NONE, false });
     put_member_ended(fixture, BASE, 0, ENDING_OWN, 0);
     put_attempt_ended(fixture, BASE, RUN_STATE_FINISHED, REASON_DONE, 0);
     at(fixture, 12, 1);
@@ -533,7 +565,8 @@ static void act_two(struct fixture *fixture, const struct fixture_names *names)
     at(fixture, 12, 4);
     put_started(fixture, LATE);
     at(fixture, 14, 0);
-    put_window(fixture, PAIR, (struct window){ 200, 2200000, 430000, GUARD_ACTION_NONE });
+    put_window(fixture, PAIR,
+               (struct window){ 200, 2200000, 430000, GUARD_ACTION_NONE, false });
     put_gate(fixture, PAIR, 1, 2150000,
              by_rule(VERDICT_GO, GATE_RULE_MILESTONE, 2200000, 0, 0));
     put_tranche(fixture, PAIR, MICROS_PER_UNIT);
@@ -551,7 +584,8 @@ static void act_two(struct fixture *fixture, const struct fixture_names *names)
 static void act_three(struct fixture *fixture)
 {
     at(fixture, 15, 30);
-    put_window(fixture, LATE, (struct window){ 100, 2600000, 450000, GUARD_ACTION_NONE });
+    put_window(fixture, LATE,
+               (struct window){ 100, 2600000, 450000, GUARD_ACTION_NONE, false });
     put_gate(fixture, LATE, 0, 2450000, by_rule(VERDICT_GO, GATE_RULE_RANK, 2500000, 2, 3));
     put_tranche(fixture, LATE, MICROS_PER_UNIT / 2);
     at(fixture, 16, 0);
@@ -563,7 +597,8 @@ static void act_three(struct fixture *fixture)
     at(fixture, 16, 4);
     put_started(fixture, IDLE);
     at(fixture, 18, 0);
-    put_window(fixture, LATE, (struct window){ 140, 2400000, 455000, GUARD_ACTION_NONE });
+    put_window(fixture, LATE,
+               (struct window){ 140, 2400000, 455000, GUARD_ACTION_NONE, false });
     at(fixture, 20, 0);
     put_epoch(fixture, 2);
     at(fixture, 20, 3);
@@ -604,7 +639,7 @@ static void act_three(struct fixture *fixture)
     put_started(fixture, BRITTLE);
     at(fixture, 23, 0);
     put_window(fixture, BRITTLE,
-               (struct window){ 20, LOSS_NONFINITE, 300000, GUARD_ACTION_NONE });
+               (struct window){ 20, LOSS_NONFINITE, 300000, GUARD_ACTION_NONE, false });
     put_incident(
         fixture, BRITTLE,
         (struct record_incident){ .member = 0,
@@ -735,7 +770,7 @@ void fixture_many(struct fixture *fixture, uint32_t count)
             at(fixture, minute + k, 0);
             put_window(fixture, i,
                        (struct window){ 10 * (uint64_t)k, 4000000 - 200000 * k, 400000,
-                                        GUARD_ACTION_NONE });
+                                        GUARD_ACTION_NONE, false });
         }
         at(fixture, minute + 11, 0);
         put_member_ended(fixture, i, 0, ENDING_OWN, 0);

@@ -179,10 +179,12 @@ static void test_gaps(void **state)
     assert_true(has_gap(model, GAP_NO_VAL_LOSS, IDLE));
     assert_true(has_gap(model, GAP_CHARGED, IDLE));
     assert_true(has_gap(model, GAP_UNSIGNED, PAIR));
+    assert_true(has_gap(model, GAP_DEVICE, IDLE)); /* for two flags of one window */
+    assert_false(has_gap(model, GAP_DEVICE, BASE));
     assert_false(has_gap(model, GAP_NO_VAL_LOSS, LATER)); /* it never ran */
     assert_false(has_gap(model, GAP_UNKNOWN_UTIL, BASE));
     assert_false(has_gap(model, GAP_TORN_TAIL, NO_INDEX));
-    assert_int_equal(model->gap_count, 7);
+    assert_int_equal(model->gap_count, 9);
     fixture_end(&fixture);
 }
 
