@@ -11,8 +11,8 @@ struct top {
     char name[NAME_MAX_BYTES];
     int64_t budget_micros;
     bool runbook_defaults;
-    struct entry *currency, *tiers, *prices, *owners, *placement, *timing, *guardrails, *gates,
-        *runbook, *defaults, *runs, *sweep;
+    struct entry *currency, *tiers, *prices, *devices, *owners, *placement, *timing,
+        *guardrails, *gates, *runbook, *defaults, *runs, *sweep;
 };
 
 #define TOP(member) offsetof(struct top, member)
@@ -23,6 +23,7 @@ static const struct field top_rows[] = {
     { .key = "budget", FIELD_MONEY, TOP(budget_micros), 1, MONEY_MAX_MICROS, .required = true },
     { .key = "tiers", FIELD_ENTRY, TOP(tiers) },
     { .key = "prices", FIELD_ENTRY, TOP(prices), .required = true },
+    { .key = "devices", FIELD_ENTRY, TOP(devices) },
     { .key = "owners", FIELD_ENTRY, TOP(owners) },
     { .key = "placement", FIELD_ENTRY, TOP(placement) },
     { .key = "timing", FIELD_ENTRY, TOP(timing) },
@@ -205,6 +206,7 @@ static enum err read_all(struct loader *loader, const struct node *root)
     rc = owners_read(loader, top.owners);
     if (rc == ERR_OK) rc = tiers_read(loader, top.tiers, tree_find(root, "budget")->line);
     if (rc == ERR_OK) rc = prices_read(loader, top.prices);
+    if (rc == ERR_OK) rc = devices_read(loader, top.devices);
     if (rc == ERR_OK) rc = placement_read(loader, top.placement);
     if (rc == ERR_OK) rc = timing_read(loader, top.timing);
     if (rc == ERR_OK) rc = guards_read(loader, top.guardrails);

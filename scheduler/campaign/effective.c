@@ -102,6 +102,7 @@ static void head_write(struct writer *writer, const struct campaign_spec *spec)
         writer_format(writer, "  %s: ", spec->classes[i].name);
         money_line(writer, "", spec->classes[i].rate_micros, spec->currency, "\n");
     }
+    devices_write(writer, spec);
     writer_string(writer, "owners:\n");
     for (uint32_t i = 0; i < spec->owner_count; i++) {
         writer_format(writer, "  - {name: %s", spec->owners[i].name);

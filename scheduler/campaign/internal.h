@@ -71,12 +71,14 @@ must_use enum err currency_read(struct loader *loader, const struct node *root);
 must_use enum err tiers_read(struct loader *loader, const struct entry *tiers,
                              uint32_t budget_line);
 must_use enum err prices_read(struct loader *loader, const struct entry *prices);
+must_use enum err devices_read(struct loader *loader, const struct entry *devices);
 must_use enum err owners_read(struct loader *loader, const struct entry *owners);
 must_use enum err placement_read(struct loader *loader, const struct entry *placement);
 must_use enum err timing_read(struct loader *loader, const struct entry *timing);
 must_use enum err guards_read(struct loader *loader, const struct entry *guardrails);
 must_use enum err owner_lookup(const struct loader *loader, const char *key,
                                const struct entry *entry, uint32_t *index);
+void devices_write(struct writer *writer, const struct campaign_spec *spec);
 void placement_write(struct writer *writer, const struct campaign *campaign);
 void timing_write(struct writer *writer, const struct campaign *campaign);
 void guards_write(struct writer *writer, const struct campaign *campaign);

@@ -167,6 +167,101 @@ enum err prices_read(struct loader *loader, const struct entry *prices)
     return ERR_OK;
 }
 
+/* ---- devices ------------------------------------------------------------------------- */
+
+#define TERA INT64_C(1000000000000)
+
+struct device_read {
+    struct entry *match, *peak;
+};
+
+static const struct field device_rows[] = {
+    { .key = "match", FIELD_ENTRY, offsetof(struct device_read, match), .required = true },
+    { .key = "peak", FIELD_ENTRY, offsetof(struct device_read, peak), .required = true },
+};
+static const struct fields device_fields = { "devices.", device_rows,
+                                             ARRAY_COUNT(device_rows) };
+
+static enum err match_read(const struct reader *reader, const struct entry *entry, char *to)
+{
+    enum err rc = expect_kind(reader, "devices.match", entry, NODE_SCALAR);
+    if (rc != ERR_OK) return rc;
+    struct text text = entry->value->text;
+    bool plain = text.len > 0 && text_trim(text).len == text.len;
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] < ' ' || text.data[i] > '~') plain = false;
+    if (plain && text_copy(to, NAME_MAX_BYTES, text)) return ERR_OK;
+    return reader_fail(reader, entry->line, "devices.match",
+                       "is not a part of a device's name; write 1 to %d plain characters, as "
+                       "`H100 PCIe`",
+                       NAME_MAX_BYTES - 1);
+}
+
+/* "989.4 TFLOP/s", exact to one operation. */
+static enum err peak_read(const struct reader *reader, const struct entry *entry,
+                          uint64_t *peak_flops)
+{
+    static const struct text unit = { "TFLOP/s", 7 };
+    enum err rc = expect_kind(reader, "devices.peak", entry, NODE_SCALAR);
+    if (rc != ERR_OK) return rc;
+    struct text text = entry->value->text, number = text;
+    int64_t flops = 0;
+    bool valid = text.len > unit.len;
+    if (valid) {
+        number.len -= unit.len;
+        valid = text_equal((struct text){ text.data + number.len, unit.len }, unit);
+    }
+    if (valid) valid = text_to_scaled(text_trim(number), TERA, &flops);
+    if (valid && flops >= TERA / 1000 && flops <= 1000000 * TERA) {
+        *peak_flops = (uint64_t)flops;
+        return ERR_OK;
+    }
+    return reader_fail(reader, entry->line, "devices.peak",
+                       "`%.40s` is not a peak between 0.001 and 1000000 TFLOP/s; write it as "
+                       "989.4 TFLOP/s",
+                       text.data);
+}
+
+enum err devices_read(struct loader *loader, const struct entry *devices)
+{
+    const struct reader *reader = &loader->reader;
+    struct campaign_spec *spec = &loader->campaign->spec;
+    if (!devices) return ERR_OK;
+    enum err rc = expect_kind(reader, "devices", devices, NODE_LIST);
+    if (rc != ERR_OK) return rc;
+    if (devices->value->count == 0)
+        return reader_fail(reader, devices->line, "devices", "is empty; take the key out");
+    if (devices->value->count > DEVICE_PEAKS_MAX)
+        return reader_fail(reader, devices->line, "devices",
+                           "has more than %d entries; take some out", DEVICE_PEAKS_MAX);
+    for (const struct entry *item = devices->value->first; item; item = item->next) {
+        struct device_peak *device = &spec->devices[spec->device_count];
+        struct device_read read = { NULL, NULL };
+        rc = fields_read(reader, &device_fields, item, &read);
+        if (rc == ERR_OK) rc = match_read(reader, read.match, device->match);
+        if (rc == ERR_OK) rc = peak_read(reader, read.peak, &device->peak_flops);
+        if (rc != ERR_OK) return rc;
+        for (uint32_t i = 0; i < spec->device_count; i++)
+            if (strcmp(spec->devices[i].match, device->match) == 0)
+                return reader_fail(reader, item->line, "devices.match",
+                                   "`%s` is given twice; keep one", device->match);
+        spec->device_count++;
+    }
+    return ERR_OK;
+}
+
+void devices_write(struct writer *writer, const struct campaign_spec *spec)
+{
+    if (spec->device_count > 0) writer_string(writer, "devices:\n");
+    for (uint32_t i = 0; i < spec->device_count; i++) {
+        writer_string(writer, "  - {match: ");
+        quoted_write(writer, spec->devices[i].match);
+        writer_string(writer, ", peak: ");
+        scaled_write(writer, (int64_t)spec->devices[i].peak_flops, TERA);
+        writer_string(writer, " TFLOP/s}\n");
+    }
+}
+
 /* ---- owners -------------------------------------------------------------------------- */
 
 struct owner_read {
@@ -579,9 +674,9 @@ void guards_write(struct writer *writer, const struct campaign *campaign)
 
 void policy_each_key(key_fn take, void *context)
 {
-    const struct fields *tables[] = { &tier_fields,   &owner_fields, &placement_fields,
-                                      &timing_fields, &guard_fields, &utilization_fields,
-                                      &idle_fields };
+    const struct fields *tables[] = { &tier_fields,        &device_fields, &owner_fields,
+                                      &placement_fields,   &timing_fields, &guard_fields,
+                                      &utilization_fields, &idle_fields };
     for (size_t t = 0; t < ARRAY_COUNT(tables); t++)
         for (size_t i = 0; i < tables[t]->count; i++)
             take(context, tables[t]->rows[i].key);

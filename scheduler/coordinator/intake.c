@@ -115,6 +115,31 @@ static const char *take_gpu(struct record_worker *to, const Penstock__Wire__Hell
     return gpu->device_class;
 }
 
+static char small(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+static bool stands_in(const char *match, struct text name)
+{
+    size_t n = strlen(match), same = 0;
+    for (size_t at = 0; at + n <= name.len && same < n; at++)
+        for (same = 0; same < n && small(name.data[at + same]) == small(match[same]);)
+            same++;
+    return same == n;
+}
+
+/* What the campaign says of a device stands above the table of chips and what was measured. */
+static void take_peak(struct record_worker *to, const struct campaign_spec *campaign)
+{
+    for (uint32_t i = 0; i < campaign->device_count; i++) {
+        if (!stands_in(campaign->devices[i].match, to->device)) continue;
+        to->peak_flops = campaign->devices[i].peak_flops;
+        to->peak_source = TEXT("campaign");
+        return;
+    }
+}
+
 static enum err take_hello(struct intake *intake, const struct core *core, uint32_t worker,
                            struct error *error)
 {
@@ -150,6 +175,7 @@ static enum err take_hello(struct intake *intake, const struct core *core, uint3
     enum err rc = take_text(&to->backend_reason, hello->backend_reason, 512, "reason", error);
     if (rc != ERR_OK) return rc;
     const char *device_class = take_gpu(to, hello, core_campaign(core));
+    take_peak(to, core_campaign(core));
     to->class_index = class_find(core_campaign(core), device_class);
     judge_hello(intake, hello, device_class, to->class_index);
     return ERR_OK;

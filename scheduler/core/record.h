@@ -65,7 +65,14 @@ struct device_class {
     int64_t rate_micros; /* per slot-hour */
 };
 
-enum { GUARDS_MAX = 16, CURRENCY_BYTES = 8 };
+/* A peak that the campaign gives to devices itself. */
+struct device_peak {
+    char match
+        [NAME_MAX_BYTES]; /* stands somewhere in the device's name, in letters of either case */
+    uint64_t peak_flops;  /* per second */
+};
+
+enum { GUARDS_MAX = 16, CURRENCY_BYTES = 8, DEVICE_PEAKS_MAX = 8 };
 
 /* Campaign-wide policy. Arrays are borrowed for the call that takes it. */
 struct campaign_spec {
@@ -80,6 +87,8 @@ struct campaign_spec {
     struct owner_spec owners[OWNERS_MAX];
     uint32_t class_count;
     struct device_class classes[CLASSES_MAX];
+    uint32_t device_count;
+    struct device_peak devices[DEVICE_PEAKS_MAX]; /* the first that matches counts */
     enum place_policy place;
     bool backfill;             /* runs may use slots that an older gang cannot use yet */
     int64_t heartbeat_ns;      /* agents report this often */

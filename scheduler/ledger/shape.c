@@ -104,6 +104,14 @@ static const struct shape device_class_shape = { SHAPE(
 #undef RECORD
 #undef MESSAGE
 
+#define RECORD struct device_peak
+#define MESSAGE Penstock__Ledger__DevicePeak
+static const struct field device_peak_fields[] = { { NAME(match, 1) }, { U64(peak_flops) } };
+static const struct shape device_peak_shape = { SHAPE(
+    "device peak", device_peak_fields, penstock__ledger__device_peak__descriptor, NULL) };
+#undef RECORD
+#undef MESSAGE
+
 #define RECORD struct guard_spec
 #define MESSAGE Penstock__Ledger__GuardSpec
 static const struct field guard_spec_fields[] = {
@@ -222,6 +230,7 @@ static const struct field campaign_fields[] = {
     { LIST(guards, guard_count, guard_spec_shape, 1, GUARDS_MAX) },
     { LIST(runbook, runbook_count, runbook_row_shape, 0, RUNBOOK_ROWS_MAX) },
     { LIST_FAR(gates, gate_count, gate_spec_shape, 0, GATES_OF_CAMPAIGN_MAX) },
+    { LIST(devices, device_count, device_peak_shape, 0, DEVICE_PEAKS_MAX) },
 };
 static const struct shape campaign_shape = { SHAPE(
     "campaign", campaign_fields, penstock__ledger__campaign__descriptor, campaign_rule) };

@@ -173,6 +173,10 @@ static void money_and_owners_are_read(void **state)
     assert_int_equal(c.spec.class_count, 3);
     assert_string_equal(c.spec.classes[1].name, "h100");
     assert_int_equal(c.spec.classes[1].rate_micros, 2500000);
+    assert_int_equal(c.spec.device_count, 2);
+    assert_string_equal(c.spec.devices[0].match, "Foo #1");
+    assert_int_equal(c.spec.devices[0].peak_flops, 989400000000000);
+    assert_int_equal(c.spec.devices[1].peak_flops, 1000000000);
     assert_int_equal(c.spec.classes[2].rate_micros, 0);
     assert_int_equal(c.spec.owner_count, 3);
     assert_string_equal(c.spec.owners[1].name, "bob");

@@ -39,6 +39,8 @@ static struct core *make_core(void)
                                   .owners = { { .name = "ada" } },
                                   .class_count = 2,
                                   .classes = { { "cpu", 1000000 }, { "gpu", 9000000 } },
+                                  .device_count = 2,
+                                  .devices = { { "own card", 77000000000000 }, { "card", 1 } },
                                   .heartbeat_ns = NS_PER_S,
                                   .lease_ns = 60 * NS_PER_S,
                                   .worker_timeout_ns = 10 * NS_PER_S,
@@ -194,6 +196,39 @@ static void gpus_are_what_is_sold(void **state)
             assert_true(text_is(worker->peak_source, cases[i].source));
             assert_true(text_is(worker->pci_bus_id, cases[i].pci));
         }
+        intake_drop(&intake);
+    }
+    core_destroy(core);
+}
+
+static void campaigns_know_peaks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *device;
+        uint64_t peak;
+        const char *source;
+    } cases[] = {
+        { "Our OWN Card 3", 77000000000000, "campaign" },
+        { "own car", 1500000000, "sgemm" },
+        { "own own card", 77000000000000, "campaign" },
+        { "a Cardboard", 1, "campaign" },
+        { "", 1500000000, "sgemm" },
+    };
+    struct core *core = make_core();
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        Penstock__Wire__ToCoordinator message = PENSTOCK__WIRE__TO_COORDINATOR__INIT;
+        Penstock__Wire__Hello hello = hello_of("cpu", PENSTOCK_VERSION);
+        struct intake intake;
+        hello.device = writable(cases[i].device);
+        message.body_case = PENSTOCK__WIRE__TO_COORDINATOR__BODY_HELLO;
+        message.hello = &hello;
+        pack(&message);
+        assert_int_equal(intake_take(&intake, core, 1, frame, frame_bytes, T0 + 1, NULL),
+                         ERR_OK);
+        if (intake.event.as.hello.peak_flops != cases[i].peak ||
+            !text_is(intake.event.as.hello.peak_source, cases[i].source))
+            fail_msg("\"%s\" has another peak", cases[i].device);
         intake_drop(&intake);
     }
     core_destroy(core);
@@ -375,6 +410,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hellos_are_judged),
         cmocka_unit_test(gpus_are_what_is_sold),
+        cmocka_unit_test(campaigns_know_peaks),
         cmocka_unit_test(heartbeats_carry_telemetry),
         cmocka_unit_test(other_epochs_change_nothing),
         cmocka_unit_test(exits_keep_the_end_of_a_long_stderr),

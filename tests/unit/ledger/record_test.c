@@ -585,6 +585,8 @@ static void test_no_field_is_forgotten(void **state)
         SIZE(gate_rule_spec, 32),
         SIZE(gate_spec, 216),
         SIZE(run_gate_spec, 16),
+        SIZE(device_peak, 72),
+        SIZE(device_figures, 176),
         SIZE(record_epoch, 48),
         SIZE(record_worker, 152),
         SIZE(record_worker_lost, 24),
@@ -608,7 +610,7 @@ static void test_no_field_is_forgotten(void **state)
         SIZE(record_note, 24),
         SIZE(record_closed, 4),
         SIZE(run_spec, 592),
-        SIZE(campaign_spec, 7208),
+        SIZE(campaign_spec, 7792),
 #undef SIZE
     };
     if (sizeof(void *) != 8) skip();

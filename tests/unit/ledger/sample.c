@@ -182,6 +182,11 @@ static void make_campaign(struct sample *s, struct campaign_spec *c)
         name(s, c->classes[i].name, 1, sizeof(c->classes[i].name));
         c->classes[i].rate_micros = amount(s);
     }
+    c->device_count = choice(s, DEVICE_PEAKS_MAX + 1);
+    for (uint32_t i = 0; i < c->device_count; i++) {
+        name(s, c->devices[i].match, 1, sizeof(c->devices[i].match));
+        c->devices[i].peak_flops = u64(s);
+    }
     c->place = (enum place_policy)choice(s, PLACE_POLICY_COUNT);
     c->backfill = coin(s);
     c->heartbeat_ns = within(s, 1, INT64_MAX);
