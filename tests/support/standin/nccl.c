@@ -162,9 +162,7 @@ static void drop(struct bytes *bytes, size_t n)
 static void peer_close(struct peer *peer)
 {
     if (peer->fd >= 0) close(peer->fd);
-    free(peer->in.data);
-    free(peer->out.data);
-    *peer = (struct peer){ .fd = -1 };
+    peer->fd = -1;
 }
 
 static size_t bytes_of(ncclDataType_t type)
@@ -455,8 +453,11 @@ struct collective {
 static void release(struct ncclComm *comm)
 {
     if (--comm->references > 0) return;
-    for (int i = 0; i < comm->size; i++)
+    for (int i = 0; i < comm->size; i++) {
         peer_close(&comm->peers[i]);
+        free(comm->peers[i].in.data);
+        free(comm->peers[i].out.data);
+    }
     free(comm->peers);
     free(comm);
 }
