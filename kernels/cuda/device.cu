@@ -175,8 +175,6 @@ enum err cuda_device_check(const struct kernels_options *o, struct error *error)
     if (o->width % o->heads != 0)
         return error_set(error, ERR_INPUT, "width %lld is no multiple of %lld heads",
                          (long long)o->width, (long long)o->heads);
-    if (o->type != KERNELS_FP32 && o->type != KERNELS_BF16)
-        return error_set(error, ERR_INPUT, "type %d is neither fp32 nor bf16", (int)o->type);
     if (o->timeout_ns < 0) return error_set(error, ERR_INPUT, "a timeout must not be below 0");
     if (o->width > LARGE_WIDTH || o->vocab_count > INT32_MAX ||
         o->batch_rows > INT32_MAX / o->context)

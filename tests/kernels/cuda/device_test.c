@@ -120,13 +120,6 @@ static void options_out_of_range_are_refused(void **state)
             .vocab_count = 1,
             .timeout_ns = -1 },
           "timeout" },
-        { { .batch_rows = 1,
-            .context = 1,
-            .width = 1,
-            .heads = 1,
-            .vocab_count = 1,
-            .type = (enum kernels_type)7 },
-          "neither fp32 nor bf16" },
     };
     for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
         assert_refused(&rows[i].options, 0, ERR_INPUT, rows[i].part);
