@@ -59,6 +59,7 @@
 #endif
 #if defined(__SANITIZE_ADDRESS__) || EMU_HAS_FEATURE(address_sanitizer)
 #define EMU_ASAN 1
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #else
 #define EMU_ASAN 0
@@ -334,6 +335,10 @@ EMU_UNSEEN inline void fiber_resume(unsigned index)
     fiber &f = now->fibers[index];
     if (f.state == FIBER_NEW) {
         if (f.stack == nullptr) f.stack = stack_new();
+#if EMU_ASAN
+        /* The last fiber to use it never returned from its functions. */
+        ASAN_UNPOISON_MEMORY_REGION(f.stack, STACK_BYTES);
+#endif
         context_init(f.place, f.stack, STACK_BYTES, fiber_main);
     }
     f.state = FIBER_READY;
