@@ -348,12 +348,13 @@ __global__ void __launch_bounds__(forward_plan<D>::WARPS * 32)
         if (stage == 0) query_rows.keep();
         const int key = stage * KEYS;
         if (key > own + 16 * M - 1) continue;
-        const bf16 *at = stages + stage % 2 * 2 * KEYS * D;
+        const tile<D> keys = { stages + stage % 2 * 2 * KEYS * D };
+        const tile<D> values = { keys.at + KEYS * D };
         float score[M][KEYS / 8][4];
-        product<D>(score, query_rows, tile<D>{ const_cast<bf16 *>(at) });
+        product<D>(score, query_rows, keys);
         if (key + KEYS - 1 > own) mask_future<false>(score, own, key);
         softmax_step<D>(state, score, sum, s.scale_log2);
-        product_add<D>(sum, score, tile<D>{ const_cast<bf16 *>(at) + KEYS * D });
+        product_add<D>(sum, score, values);
     }
 
     float factor[M][2];

@@ -15,6 +15,10 @@ namespace
 
 constexpr int SIDE = 64, CHUNK = 32, PLAIN_THREADS = 256;
 
+/* Blocks of a gradient's kernel that share a multiprocessor: what registers there are for each
+ * thread. */
+template <int WIDTH> constexpr int plain_blocks = WIDTH <= 64 ? 2 : 1;
+
 struct plain_memory {
     float a[SIDE][CHUNK + 1], b[SIDE][CHUNK + 1]; /* one more: rows begin in different banks */
     float p[SIDE][SIDE + 1];
@@ -56,7 +60,7 @@ __device__ inline void plain_product(plain_memory &memory, float (&score)[4][4],
         chunk_fill(memory.a, a.at, a.stride, a.valid, columns, c);
         chunk_fill(memory.b, b.at, b.stride, b.valid, columns, c);
         __syncthreads();
-#pragma unroll 8
+#pragma unroll 4
         for (int k = 0; k < CHUNK; k++) {
             float left_part[4], right_part[4];
 #pragma unroll
@@ -86,7 +90,7 @@ __device__ inline void plain_product_add(plain_memory &memory, float (&sum)[4][W
         __syncthreads(); /* the chunk before has been used; p is written */
         chunk_fill(memory.b, b.at, b.stride, b.valid, columns, c);
         __syncthreads();
-#pragma unroll 4
+#pragma unroll 2
         for (int k = 0; k < SIDE; k++) {
 #pragma unroll
             for (int i = 0; i < 4; i++) {
@@ -148,7 +152,7 @@ __device__ inline float row_sum(float x)
 }
 
 template <class real, int WIDTH>
-__global__ void __launch_bounds__(PLAIN_THREADS)
+__global__ void __launch_bounds__(PLAIN_THREADS, 2)
     forward_plain(const shape s, const real *qkv, real *out, float *logsum)
 {
     __shared__ plain_memory memory;
@@ -243,7 +247,7 @@ __device__ inline void plain_score_grad(plain_memory &memory, const shape &s, co
 }
 
 template <class real, int WIDTH>
-__global__ void __launch_bounds__(PLAIN_THREADS)
+__global__ void __launch_bounds__(PLAIN_THREADS, plain_blocks<WIDTH>)
     query_grad_plain(const shape s, const real *qkv, const real *out_grad, const float *logsum,
                      const float *delta, real *qkv_grad)
 {
@@ -267,7 +271,7 @@ __global__ void __launch_bounds__(PLAIN_THREADS)
 }
 
 template <class real, int WIDTH>
-__global__ void __launch_bounds__(PLAIN_THREADS)
+__global__ void __launch_bounds__(PLAIN_THREADS, plain_blocks<WIDTH>)
     key_grad_plain(const shape s, const real *qkv, const real *out_grad, const float *logsum,
                    const float *delta, real *qkv_grad)
 {
