@@ -19,6 +19,7 @@ parser.add_argument("--loss", type=float, default=4.0)
 parser.add_argument("--crash-at", type=int, default=-1)
 parser.add_argument("--crash-attempts", type=int, default=1)
 parser.add_argument("--hang-at", type=int, default=-1)
+parser.add_argument("--flops-per-token", type=float, default=0)
 options = parser.parse_args()
 
 home = os.environ["PENSTOCK_DIR"]
@@ -90,7 +91,10 @@ def reach_gates(step, gates):
 step = resumed_step()
 gates = due_gates()
 log(f"start {step}")
-say(ready=True, step=step, backend="cpu", detail="test trainer")
+ready = {"ready": True, "step": step, "backend": "cpu", "detail": "test trainer"}
+if options.flops_per_token > 0:
+    ready["flops_per_token"] = options.flops_per_token
+say(**ready)
 reach_gates(step, gates)
 while step < options.steps and not stop:
     if step == options.crash_at and attempt <= options.crash_attempts:
