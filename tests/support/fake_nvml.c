@@ -172,7 +172,9 @@ static int fault(const char *function)
 
 EXPORT(nvmlInit_v2, void)
 {
+    pthread_mutex_lock(&mutex);
     started_s = updated_s = now_s();
+    pthread_mutex_unlock(&mutex);
     int code = fault("init");
     return code == NVML_SUCCESS && !getenv("PENSTOCK_FAKE_NVML") ? NVML_ERROR_DRIVER_NOT_LOADED
                                                                  : code;
