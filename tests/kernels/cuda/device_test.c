@@ -227,7 +227,7 @@ static void copies_wait_for_the_stream(void **state)
     assert_int_equal(cuda_device_alloc(device, FLOATS * sizeof(*host), &memory, NULL), ERR_OK);
     for (int i = 0; i < FLOATS; i++)
         host[i] = (float)i;
-    int looks = 9;
+    int looks = 1000;
     standin_enqueue_poll(cuda_device_stream(device), countdown, &looks, NULL);
     cuda_device_upload(device, memory, host, FLOATS * sizeof(*host));
     cuda_device_download(device, back, memory, FLOATS * sizeof(*host));
