@@ -108,6 +108,7 @@ static void training_close(struct training *t)
 static enum err training_step(struct training *t, double *loss, double *norm,
                               struct error *error)
 {
+    *loss = *norm = NAN;
     enum err rc = gpt_forward(t->gpt, t->tokens, t->tokens + 1, loss, error);
     if (rc == ERR_OK) rc = gpt_backward(t->gpt, NULL, NULL, error);
     if (rc == ERR_OK) rc = optim_step(t->optim, 0.01, 1.0, norm, error);
