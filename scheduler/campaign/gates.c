@@ -12,7 +12,7 @@
 
 struct gate_read {
     char name[NAME_MAX_BYTES];
-    struct entry *at, *rule, *rules, *owner, *releases;
+    struct entry *at, *rule, *rules, *combine, *owner, *releases;
 };
 
 #define GATE(member) offsetof(struct gate_read, member)
@@ -22,6 +22,7 @@ static const struct field gate_rows[] = {
     { .key = "at", FIELD_ENTRY, GATE(at), .required = true },
     { .key = "rule", FIELD_ENTRY, GATE(rule) },
     { .key = "rules", FIELD_ENTRY, GATE(rules) },
+    { .key = "combine", FIELD_ENTRY, GATE(combine) },
     { .key = "owner", FIELD_ENTRY, GATE(owner) },
     { .key = "releases", FIELD_ENTRY, GATE(releases) },
 };
@@ -152,14 +153,58 @@ static const struct field milestone_rows[] = {
       LOSS_BOUND_MICRO,
       .required = true },
 };
-static const struct field rank_rows[] = {
-    { .key = "eta", FIELD_COUNT, RULE(eta), 2, 1000 },
-    { .key = "siblings_min", FIELD_COUNT, RULE(siblings_min), 1, CAMPAIGN_RUNS_MAX },
-    { .key = "margin", FIELD_LOSS, RULE(margin_micro), 0, LOSS_BOUND_MICRO },
+
+/* Rows that several rules share. */
+#define ROW_ETA                                                                                \
+    {                                                                                          \
+        .key = "eta", FIELD_COUNT, RULE(eta), 2, 1000                                          \
+    }
+#define ROW_SIBLINGS                                                                           \
+    {                                                                                          \
+        .key = "siblings_min", FIELD_COUNT, RULE(siblings_min), 1, CAMPAIGN_RUNS_MAX           \
+    }
+#define ROW_MARGIN                                                                             \
+    {                                                                                          \
+        .key = "margin", FIELD_LOSS, RULE(margin_micro), 0, LOSS_BOUND_MICRO                   \
+    }
+#define ROW_SEED_SD                                                                            \
+    {                                                                                          \
+        .key = "seed_sd", FIELD_LOSS, RULE(seed_sd_micro), 0, LOSS_BOUND_MICRO                 \
+    }
+#define ROW_TARGET                                                                             \
+    {                                                                                          \
+        .key = "target", FIELD_LOSS, RULE(loss_max_micro), -LOSS_BOUND_MICRO, LOSS_BOUND_MICRO \
+    }
+#define ROW_CHANCE                                                                             \
+    {                                                                                          \
+        .key = "chance_min", FIELD_SHARE, RULE(share_min_ppm), 0, PPM                          \
+    }
+#define ROW_POINTS                                                                             \
+    {                                                                                          \
+        .key = "points_min", FIELD_COUNT, RULE(points_min), 1, GATES_PER_RUN_MAX               \
+    }
+
+static const struct field rank_rows[] = { ROW_ETA, ROW_SIBLINGS, ROW_MARGIN, ROW_SEED_SD };
+static const struct field rank_as_rows[] = { ROW_ETA, ROW_MARGIN, ROW_SEED_SD };
+static const struct field median_rows[] = { ROW_SIBLINGS, ROW_POINTS, ROW_MARGIN, ROW_SEED_SD };
+static const struct field penstock_rows[] = { ROW_TARGET,   ROW_CHANCE, ROW_POINTS, ROW_ETA,
+                                              ROW_SIBLINGS, ROW_MARGIN, ROW_SEED_SD };
+static const struct field extrapolation_rows[] = { ROW_TARGET, ROW_CHANCE, ROW_POINTS,
+                                                   ROW_MARGIN, ROW_SEED_SD };
+static const struct field share_rows[] = {
+    { .key = "at_least", FIELD_SHARE, RULE(share_min_ppm), 0, PPM, .required = true },
 };
-static const struct field median_rows[] = {
-    { .key = "siblings_min", FIELD_COUNT, RULE(siblings_min), 1, CAMPAIGN_RUNS_MAX },
-    { .key = "margin", FIELD_LOSS, RULE(margin_micro), 0, LOSS_BOUND_MICRO },
+static const struct field money_rows[] = {
+    { .key = "at_most", FIELD_MONEY, RULE(limit), 0, MONEY_MAX_MICROS, .required = true },
+};
+static const struct field time_rows[] = {
+    { .key = "at_most", FIELD_DURATION, RULE(limit), 1, INT64_MAX, .required = true },
+};
+static const struct field spike_rows[] = {
+    { .key = "deviations", FIELD_LOSS, RULE(limit), 1, LOSS_BOUND_MICRO },
+    ROW_POINTS,
+    ROW_MARGIN,
+    ROW_SEED_SD,
 };
 
 /* A rule by its name in the file, its keys, and what they are when they are not said. */
@@ -182,10 +227,74 @@ static const struct rule_form {
                            { "gates.rule.median.", median_rows, ARRAY_COUNT(median_rows) },
                            { .rule = GATE_RULE_MEDIAN,
                              .siblings_min = 5,
+                             .points_min = 1,
                              .margin_micro = 10000 } },
     [GATE_RULE_SIGNOFF] = { "sign-off",
                             { "gates.rule.sign-off.", NULL, 0 },
                             { .rule = GATE_RULE_SIGNOFF } },
+    [GATE_RULE_PENSTOCK] = { "penstock",
+                             { "gates.rule.penstock.", penstock_rows,
+                               ARRAY_COUNT(penstock_rows) },
+                             { .rule = GATE_RULE_PENSTOCK,
+                               .loss_max_micro = LOSS_UNKNOWN,
+                               .share_min_ppm = 65000,
+                               .points_min = 3,
+                               .eta = 2,
+                               .siblings_min = 1,
+                               .margin_micro = 10000 } },
+    [GATE_RULE_RANK_RAY] = { "rank_ray",
+                             { "gates.rule.rank_ray.", rank_as_rows,
+                               ARRAY_COUNT(rank_as_rows) },
+                             { .rule = GATE_RULE_RANK_RAY, .eta = 4 } },
+    [GATE_RULE_RANK_SYNE_TUNE] = { "rank_syne_tune",
+                                   { "gates.rule.rank_syne_tune.", rank_as_rows,
+                                     ARRAY_COUNT(rank_as_rows) },
+                                   { .rule = GATE_RULE_RANK_SYNE_TUNE, .eta = 3 } },
+    [GATE_RULE_RANK_OPTUNA] = { "rank_optuna",
+                                { "gates.rule.rank_optuna.", rank_as_rows,
+                                  ARRAY_COUNT(rank_as_rows) },
+                                { .rule = GATE_RULE_RANK_OPTUNA, .eta = 4 } },
+    [GATE_RULE_EXTRAPOLATION] = { "extrapolation",
+                                  { "gates.rule.extrapolation.", extrapolation_rows,
+                                    ARRAY_COUNT(extrapolation_rows) },
+                                  { .rule = GATE_RULE_EXTRAPOLATION,
+                                    .loss_max_micro = LOSS_UNKNOWN,
+                                    .share_min_ppm = 50000,
+                                    .points_min = 5,
+                                    .margin_micro = 10000 } },
+    [GATE_RULE_UTILIZATION] = { "utilization",
+                                { "gates.rule.utilization.", share_rows,
+                                  ARRAY_COUNT(share_rows) },
+                                { .rule = GATE_RULE_UTILIZATION } },
+    [GATE_RULE_GOODPUT] = { "goodput",
+                            { "gates.rule.goodput.", share_rows, ARRAY_COUNT(share_rows) },
+                            { .rule = GATE_RULE_GOODPUT } },
+    [GATE_RULE_COST_TOKENS] = { "cost_per_million_tokens",
+                                { "gates.rule.cost_per_million_tokens.", money_rows,
+                                  ARRAY_COUNT(money_rows) },
+                                { .rule = GATE_RULE_COST_TOKENS } },
+    [GATE_RULE_COST_NAT] = { "cost_per_nat",
+                             { "gates.rule.cost_per_nat.", money_rows,
+                               ARRAY_COUNT(money_rows) },
+                             { .rule = GATE_RULE_COST_NAT } },
+    [GATE_RULE_COST_INFERENCE] = { "cost_per_1000_inferences",
+                                   { "gates.rule.cost_per_1000_inferences.", money_rows,
+                                     ARRAY_COUNT(money_rows) },
+                                   { .rule = GATE_RULE_COST_INFERENCE } },
+    [GATE_RULE_LATENCY_P50] = { "latency_p50",
+                                { "gates.rule.latency_p50.", time_rows,
+                                  ARRAY_COUNT(time_rows) },
+                                { .rule = GATE_RULE_LATENCY_P50 } },
+    [GATE_RULE_LATENCY_P95] = { "latency_p95",
+                                { "gates.rule.latency_p95.", time_rows,
+                                  ARRAY_COUNT(time_rows) },
+                                { .rule = GATE_RULE_LATENCY_P95 } },
+    [GATE_RULE_SPIKE] = { "spike",
+                          { "gates.rule.spike.", spike_rows, ARRAY_COUNT(spike_rows) },
+                          { .rule = GATE_RULE_SPIKE,
+                            .limit = 6000000,
+                            .points_min = 4,
+                            .margin_micro = 10000 } },
 };
 
 static enum err rule_form_named(const struct reader *reader, const char *key, uint32_t line,
@@ -200,9 +309,14 @@ static enum err rule_form_named(const struct reader *reader, const char *key, ui
     }
     const char *near = nearest_word(word.data, words, GATE_RULE_COUNT);
     return reader_fail(reader, line, key, "`%.40s` is not a rule; %s%s%s", word.data,
-                       near ? "did you mean `"
-                            : "write one of: milestone, rank, median, sign-off",
+                       near ? "did you mean `" : "docs/formats/campaign.md lists them",
                        near ? near : "", near ? "`?" : "");
+}
+
+/* Rules that go by the target that is said, or else by the best sibling. */
+static bool may_lack_target(const struct gate_rule_spec *rule)
+{
+    return rule->rule == GATE_RULE_PENSTOCK || rule->rule == GATE_RULE_EXTRAPOLATION;
 }
 
 /* "sign-off", "rank", or "{rank: {eta: 3}}". */
@@ -263,6 +377,19 @@ static enum err rules_read(const struct reader *reader, const struct entry *item
     return ERR_OK;
 }
 
+/* "all" or "any"; absent: all. */
+static enum err combine_read(const struct reader *reader, const struct entry *entry, bool *any)
+{
+    *any = false;
+    if (!entry) return ERR_OK;
+    enum err rc = expect_kind(reader, "gates.combine", entry, NODE_SCALAR);
+    if (rc != ERR_OK) return rc;
+    *any = text_is(entry->value->text, "any");
+    if (*any || text_is(entry->value->text, "all")) return ERR_OK;
+    return reader_fail(reader, entry->line, "gates.combine",
+                       "`%.40s` is neither; write all or any", entry->value->text.data);
+}
+
 /* ---- gates --------------------------------------------------------------------------- */
 
 static enum err releases_read(const struct reader *reader, const struct entry *entry,
@@ -319,6 +446,7 @@ static enum err gate_read(struct loader *loader, const struct entry *item,
                                "`%s` is used twice; give each gate its own name", read.name);
     if ((rc = at_read(reader, read.at, &schedule)) != ERR_OK) return rc;
     if ((rc = rules_read(reader, item, &read, &gate)) != ERR_OK) return rc;
+    if ((rc = combine_read(reader, read.combine, &gate.any)) != ERR_OK) return rc;
     if (read.owner) rc = owner_lookup(loader, "gates.owner", read.owner, &gate.owner_index);
     if (rc != ERR_OK) return rc;
     rc = releases_read(reader, read.releases, &named->releases_ppm);
@@ -474,15 +602,21 @@ enum err gates_assign(const struct loader *loader, const struct entry *run,
 
 /* ---- writing ------------------------------------------------------------------------- */
 
-static void rule_write(struct writer *writer, const struct gate_rule_spec *rule)
+static void rule_write(struct writer *writer, const struct gate_rule_spec *rule,
+                       const char *currency)
 {
     const struct rule_form *form = &rule_forms[rule->rule];
+    struct fields fields = form->fields;
+    if (may_lack_target(rule) && rule->loss_max_micro == LOSS_UNKNOWN) {
+        fields.rows++; /* the target stands first, and is said by not saying it */
+        fields.count--;
+    }
     if (form->fields.count == 0) {
         writer_format(writer, "      - %s\n", form->word);
         return;
     }
     writer_format(writer, "      - %s:\n", form->word);
-    fields_write(writer, &form->fields, rule, 10, "");
+    fields_write(writer, &fields, rule, 10, currency);
 }
 
 static void gate_write(struct writer *writer, const struct campaign *campaign,
@@ -497,7 +631,8 @@ static void gate_write(struct writer *writer, const struct campaign *campaign,
                       points[i].step + points[i].tokens);
     writer_string(writer, "]}\n    rules:\n");
     for (uint32_t i = 0; i < points[0].rule_count; i++)
-        rule_write(writer, &points[0].rules[i]);
+        rule_write(writer, &points[0].rules[i], campaign->spec.currency);
+    if (points[0].any) writer_string(writer, "    combine: any\n");
     writer_format(writer, "    owner: %s\n", campaign->spec.owners[points[0].owner_index].name);
     if (named->releases_ppm < 0) return; /* an equal part of the rest: said by not saying it */
     writer_string(writer, "    releases: ");

@@ -139,7 +139,7 @@ static bool gates_sound(const struct campaign_spec *spec)
         const struct gate_spec *gate = &spec->gates[g];
         if (gate->rule_count < 1 || gate->rule_count > RULES_PER_GATE_MAX) return false;
         for (uint32_t i = 0; i < gate->rule_count; i++)
-            if (gate->rules[i].rule == GATE_RULE_RANK && gate->rules[i].eta < 2) return false;
+            if (gate_rule_ranks(gate->rules[i].rule) && gate->rules[i].eta < 2) return false;
     }
     return true;
 }

@@ -79,6 +79,7 @@ struct core *core_create(const struct core_limits *limits)
     core->scratch_hosts = (uint32_t *)take(core->hosts_max, sizeof *core->scratch_hosts, &ok);
     for (size_t i = 0; i < ARRAY_COUNT(core->scratch_values); i++)
         core->scratch_values[i] = (int64_t *)take((size_t)runs + 1, sizeof(int64_t), &ok);
+    core->scratch_curves = (struct gate_curve *)take(runs, sizeof *core->scratch_curves, &ok);
     if (!ok) {
         core_destroy(core);
         return NULL;
@@ -111,7 +112,8 @@ void core_destroy(struct core *core)
                       core->scratch_hosts,
                       core->scratch_values[0],
                       core->scratch_values[1],
-                      core->scratch_values[2] };
+                      core->scratch_values[2],
+                      core->scratch_curves };
     for (size_t i = 0; i < ARRAY_COUNT(parts); i++)
         free(parts[i]);
     free(core);

@@ -76,11 +76,12 @@ struct core {
 
     bool place_wanted; /* something changed that may let a queued run start; not part of the
                           state */
-    uint32_t *scratch_runs;     /* runs_max */
-    uint32_t *scratch_workers;  /* workers_max */
-    uint32_t *scratch_devices;  /* workers_max: marks, by worker.device */
-    uint32_t *scratch_hosts;    /* hosts_max */
-    int64_t *scratch_values[3]; /* runs_max + 1 each */
+    uint32_t *scratch_runs;            /* runs_max */
+    uint32_t *scratch_workers;         /* workers_max */
+    uint32_t *scratch_devices;         /* workers_max: marks, by worker.device */
+    uint32_t *scratch_hosts;           /* hosts_max */
+    int64_t *scratch_values[3];        /* runs_max + 1 each */
+    struct gate_curve *scratch_curves; /* runs_max */
 };
 
 /* ---- core.c -------------------------------------------------------------------------- */

@@ -2,6 +2,8 @@
 
 #include "scheduler/core/internal.h"
 
+__extension__ typedef unsigned __int128 u128;
+
 /* What the other runs reported at the same gate point. */
 static size_t collect_siblings(const struct core *core, uint32_t run_index, uint32_t gate_index)
 {
@@ -19,19 +21,99 @@ static size_t collect_siblings(const struct core *core, uint32_t run_index, uint
     return count;
 }
 
+static enum gate_end end_of(const struct run *run)
+{
+    if (run->state == RUN_STATE_STOPPED) return GATE_END_STOPPED;
+    return run_state_ended(run->state) ? GATE_END_DONE : GATE_END_NONE;
+}
+
+/* How many of the run's first points the other has reported too. */
+static uint32_t common_points(const struct core *core, const struct run *run,
+                              const struct run *other)
+{
+    const struct run_gate *gates = &core->run_gates[run->first_gate];
+    const struct run_gate *others = &core->run_gates[other->first_gate];
+    uint32_t common = 0;
+    while (common < run->gate_count && common < other->gate_count &&
+           gates[common].gate_index == others[common].gate_index && others[common].reported)
+        common++;
+    return common;
+}
+
+/* The points of a run lie side by side, so its curve is one field of them, read in strides. */
+enum { GATE_STRIDE = sizeof(struct run_gate) / sizeof(int64_t) };
+_Static_assert(sizeof(struct run_gate) % sizeof(int64_t) == 0, "a curve is read in strides");
+
+static size_t collect_curves(const struct core *core, uint32_t run_index)
+{
+    size_t count = 0;
+    for (uint32_t r = 0; r < core->run_count; r++) {
+        const struct run *other = &core->runs[r];
+        if (r == run_index || other->gate_count == 0) continue;
+        uint32_t common = common_points(core, &core->runs[run_index], other);
+        if (common == 0) continue;
+        core->scratch_curves[count++] =
+            (struct gate_curve){ &core->run_gates[other->first_gate].best_micro, GATE_STRIDE,
+                                 common, end_of(other) };
+    }
+    return count;
+}
+
+static int64_t incumbent_of(const struct core *core, uint32_t run_index)
+{
+    int64_t best_micro = LOSS_UNKNOWN;
+    for (uint32_t r = 0; r < core->run_count; r++)
+        if (r != run_index && core->runs[r].val_count > 0)
+            best_micro = min_i64(best_micro, core->runs[r].val_best_micro);
+    return best_micro;
+}
+
+/* Of the steps done in closed windows, those that were not done again: where the run stands over
+ * all it did. */
+static int32_t goodput_of(const struct run *run)
+{
+    if (run->windows_steps == 0) return UTIL_UNKNOWN;
+    if (run->step >= run->windows_steps) return (int32_t)PPM;
+    return (int32_t)((u128)run->step * PPM / run->windows_steps);
+}
+
+static struct gate_facts facts_of(const struct core *core, uint32_t run_index, uint32_t slot)
+{
+    const struct run *run = &core->runs[run_index];
+    const struct run_gate *first = &core->run_gates[run->first_gate], *gate = first + slot;
+    bool by_steps = core->gates[gate->gate_index].step > 0;
+    return (struct gate_facts){
+        .loss_micro = gate->loss_micro,
+        .best_loss_micro = gate->best_micro,
+        .sibling_losses_micro = core->scratch_values[0],
+        .sibling_means_micro = core->scratch_values[1],
+        .sibling_count = collect_siblings(core, run_index, gate->gate_index),
+        .scratch = core->scratch_values[2],
+        .curve_micro = &first->loss_micro,
+        .curve_best_micro = &first->best_micro,
+        .curve_steps = by_steps ? &first->step : NULL,
+        .curve_stride = GATE_STRIDE,
+        .curve_count = slot + 1,
+        .steps_planned = run->steps,
+        .curves = core->scratch_curves,
+        .curves_count = collect_curves(core, run_index),
+        .incumbent_micro = incumbent_of(core, run_index),
+        .util_ppm = run->util_ppm,
+        .goodput_ppm = goodput_of(run),
+        .spent_micros = run->spent_micros,
+        .tokens = run->tokens > INT64_MAX ? INT64_MAX : (int64_t)run->tokens,
+        .eval_p50_ns = -1, /* no trainer reports it yet */
+        .eval_p95_ns = -1,
+        .inference_micros = -1,
+    };
+}
+
 static void decide_gate(struct core *core, uint32_t run_index, uint32_t slot,
                         const struct output *output)
 {
-    const struct run *run = &core->runs[run_index];
-    const struct run_gate *gate = &run_gates_of(core, run)[slot];
+    const struct run_gate *gate = &run_gates_of(core, &core->runs[run_index])[slot];
     const struct gate_spec *spec = &core->gates[gate->gate_index];
-    struct gate_facts facts = { .loss_micro = gate->loss_micro,
-                                .best_loss_micro = gate->best_micro,
-                                .sibling_losses_micro = core->scratch_values[0],
-                                .sibling_means_micro = core->scratch_values[1],
-                                .sibling_count =
-                                    collect_siblings(core, run_index, gate->gate_index),
-                                .scratch = core->scratch_values[2] };
+    struct gate_facts facts = facts_of(core, run_index, slot);
     struct gate_verdict verdict = gate_judge(spec, &facts);
     bool hold = verdict.verdict == VERDICT_HOLD;
     struct record record = { .kind = RECORD_DECISION,

@@ -162,8 +162,15 @@ static const struct shape runbook_row_shape = { SHAPE(
 #define RECORD struct gate_rule_spec
 #define MESSAGE Penstock__Ledger__GateRuleSpec
 static const struct field gate_rule_spec_fields[] = {
-    { ENUM(rule, GATE_RULE_COUNT) }, { I64(loss_max_micro, ANY64) }, { U32(eta, ANY32) },
-    { U32(siblings_min, ANY32) },    { I64(margin_micro, ANY64) },
+    { ENUM(rule, GATE_RULE_COUNT) },
+    { I64(loss_max_micro, ANY64) },
+    { U32(eta, ANY32) },
+    { U32(siblings_min, ANY32) },
+    { I64(margin_micro, ANY64) },
+    { I64(seed_sd_micro, ANY64) },
+    { I64(limit, ANY64) },
+    { I32(share_min_ppm, ANY_INT) },
+    { U32(points_min, ANY32) },
 };
 static const struct shape gate_rule_spec_shape = { SHAPE(
     "gate rule", gate_rule_spec_fields, penstock__ledger__gate_rule_spec__descriptor, NULL) };
@@ -178,6 +185,7 @@ static const struct field gate_spec_fields[] = {
     { U64(tokens) },
     { U32(owner_index, ANY32) },
     { LIST(rules, rule_count, gate_rule_spec_shape, 1, RULES_PER_GATE_MAX) },
+    { BOOL(any) },
 };
 static const struct shape gate_spec_shape = { SHAPE(
     "gate", gate_spec_fields, penstock__ledger__gate_spec__descriptor, NULL) };

@@ -3,6 +3,7 @@
  *
  * Four questions are answered here, each by a table with one row per rule:
  *   gate.c     may this run go on past this checkpoint?      GO, NO-GO or HOLD
+ *   gate_*.c   (its rules, a family a file)
  *   guard.c    does this window of work justify its spend?   nothing, warn, park or stop
  *   util.c     (how well its slots were used in that window)
  *   place.c    which waiting run comes first?                an order
@@ -32,10 +33,31 @@ enum verdict {
 /* RANK is successive halving (Jamieson and Talwalkar 2016) in its asynchronous form (Li et al.,
  * MLSys 2020): a run goes on while its rank among all runs that have reported at this point,
  * itself included, is at most ceil(n / eta); with fewer than siblings_min reports it always
- * goes on. MEDIAN is Vizier's rule (Golovin et al., KDD 2017): NO-GO when the run's best loss
- * so far is worse than the median of the siblings' running averages up to this point. */
+ * goes on. RANK_RAY, RANK_SYNE_TUNE and RANK_OPTUNA are the same idea as those three define it
+ * (gate_rank.c says how they differ). MEDIAN is Vizier's rule (Golovin et al., KDD 2017): NO-GO
+ * when the run's best loss so far is worse than the median of the siblings' running averages up
+ * to this point. PENSTOCK is our own: what became of the runs that looked like this one
+ * (gate_precedent.c); without a target it is RANK. EXTRAPOLATION fits a power law
+ * (gate_curve.c). COST_* , LATENCY_* and shares are compared with a limit (gate_cost.c). SPIKE
+ * asks for a person when the loss jumps (gate_spike.c). */
 #define GATE_RULES(X)                                                                          \
-    X(MILESTONE, "milestone") X(RANK, "rank") X(MEDIAN, "median") X(SIGNOFF, "sign-off")
+    X(MILESTONE, "milestone")                                                                  \
+    X(RANK, "rank")                                                                            \
+    X(MEDIAN, "median")                                                                        \
+    X(SIGNOFF, "sign-off")                                                                     \
+    X(PENSTOCK, "penstock")                                                                    \
+    X(RANK_RAY, "rank, Ray")                                                                   \
+    X(RANK_SYNE_TUNE, "rank, Syne Tune")                                                       \
+    X(RANK_OPTUNA, "rank, Optuna")                                                             \
+    X(EXTRAPOLATION, "extrapolation")                                                          \
+    X(UTILIZATION, "utilization")                                                              \
+    X(GOODPUT, "goodput")                                                                      \
+    X(COST_TOKENS, "cost per million tokens")                                                  \
+    X(COST_NAT, "cost per nat")                                                                \
+    X(COST_INFERENCE, "cost per 1,000 inferences")                                             \
+    X(LATENCY_P50, "evaluation latency p50")                                                   \
+    X(LATENCY_P95, "evaluation latency p95")                                                   \
+    X(SPIKE, "spike")
 
 enum gate_rule {
 #define X(id, name) GATE_RULE_##id,
@@ -43,14 +65,35 @@ enum gate_rule {
 #undef X
 };
 
+/* What a rule's observed and bound are counted in. */
+enum gate_unit {
+    GATE_UNIT_LOSS,
+    GATE_UNIT_SHARE,
+    GATE_UNIT_MONEY,
+    GATE_UNIT_TIME,
+    GATE_UNIT_Z
+};
+
 struct gate_rule_spec {
     enum gate_rule rule;
-    int64_t loss_max_micro; /* MILESTONE: the held-out loss must be at most this */
-    uint32_t eta;           /* RANK: keep one in eta; >= 2 */
+    int64_t loss_max_micro; /* MILESTONE: the held-out loss must be at most this; PENSTOCK and
+                               EXTRAPOLATION: what is to be reached, LOSS_UNKNOWN: the best
+                               sibling's */
+    uint32_t eta;           /* RANK*, PENSTOCK without a target: keep one in eta; >= 2 */
     uint32_t siblings_min;  /* RANK, MEDIAN: other reports needed before it can say NO-GO */
-    int64_t
-        margin_micro; /* RANK, MEDIAN: NO-GO only when worse than the bound by more than this */
+    int64_t margin_micro;  /* RANK*, MEDIAN, EXTRAPOLATION: NO-GO only when worse than the bound
+                               by more than this, and by more than GATE_NOISE_SDS * seed_sd */
+    int64_t seed_sd_micro; /* standard deviation of the loss over seeds alone; 0 = not said */
+    int64_t limit;         /* COST_*: at most this, micro-units; LATENCY_*: at most this, ns;
+                               SPIKE: at most this, millionths of a robust standard deviation */
+    int32_t
+        share_min_ppm;   /* UTILIZATION, GOODPUT: at least this; PENSTOCK, EXTRAPOLATION: NO-GO
+                               when the chance to reach the target is below this */
+    uint32_t points_min; /* PENSTOCK, MEDIAN, EXTRAPOLATION, SPIKE: reports of the run itself,
+                               this one included, before it can say NO-GO */
 };
+
+enum { GATE_NOISE_SDS = 3 };
 
 /* One go/no-go point. A gate with a schedule of several steps is several points. */
 struct gate_spec {
@@ -58,8 +101,24 @@ struct gate_spec {
     uint64_t step;             /* reached at this optimizer step; 0 when set by tokens */
     uint64_t tokens;           /* reached at this many tokens; 0 when set by steps */
     uint32_t owner_index;      /* who is asked when the verdict is HOLD */
-    uint32_t rule_count;       /* >= 1. NO-GO of any rule wins, then HOLD of any, else GO */
+    bool any;            /* one GO is enough: GO of any rule wins, then HOLD, else NO-GO */
+    uint32_t rule_count; /* >= 1. Not `any`: NO-GO wins, then HOLD, else GO */
     struct gate_rule_spec rules[RULES_PER_GATE_MAX];
+};
+
+/* What became of another run. */
+enum gate_end {
+    GATE_END_NONE,   /* it still runs or waits: says nothing yet */
+    GATE_END_DONE,   /* it ended by itself, or failed */
+    GATE_END_STOPPED /* it was stopped on the way */
+};
+
+/* Another run's held-out losses at the points of this run, as far as it came. */
+struct gate_curve {
+    const int64_t *best_micro; /* lowest so far, at each point; LOSS_UNKNOWN before the first */
+    size_t stride;             /* from one point to the next, in int64_t */
+    uint32_t count;
+    enum gate_end end;
 };
 
 struct gate_facts {
@@ -70,14 +129,33 @@ struct gate_facts {
     const int64_t *sibling_means_micro; /* their running averages of held-out loss up to it */
     /* unknown ones are left out, non-finite ones are last */
     size_t sibling_count;
-    int64_t *scratch; /* room for sibling_count + 1 numbers; contents are lost */
+    int64_t *scratch; /* room for the larger of both sibling counts + 1; contents are lost */
+
+    /* The run itself up to this point, this one included: points_min counts these. */
+    const int64_t *curve_micro; /* as reported */
+    const int64_t *curve_best_micro;
+    const uint64_t *curve_steps; /* rising; may be NULL: then nothing is extrapolated */
+    size_t curve_stride;         /* of these three, in elements */
+    uint32_t curve_count;
+    uint64_t steps_planned; /* 0 = unknown */
+
+    const struct gate_curve *curves; /* of the other runs, at the same points */
+    size_t curves_count;
+    int64_t incumbent_micro; /* best held-out loss of any other run; LOSS_UNKNOWN = none */
+
+    /* Facts of the whole run so far. Negative = unknown. */
+    int32_t util_ppm, goodput_ppm;
+    int64_t spent_micros;
+    int64_t tokens;
+    int64_t eval_p50_ns, eval_p95_ns;
+    int64_t inference_micros; /* cost of 1,000 held-out inferences */
 };
 
 /* The verdict and what it rests on. observed and bound are of the deciding rule. */
 struct gate_verdict {
     enum verdict verdict;
     enum gate_rule rule;    /* the rule that decided; the last one asked when all say GO */
-    int64_t observed_micro; /* loss looked at; LOSS_UNKNOWN if none */
+    int64_t observed_micro; /* what was looked at, by gate_rule_unit; LOSS_UNKNOWN if nothing */
     int64_t bound_micro;    /* what it was compared with; LOSS_UNKNOWN if nothing */
     uint32_t rank;          /* RANK: 1 = best; otherwise 0 */
     uint32_t siblings;      /* other reports looked at */
@@ -87,8 +165,15 @@ struct gate_verdict {
  * Of several rules that say the same, the first HOLD or NO-GO decides. */
 struct gate_verdict gate_judge(const struct gate_spec *gate, const struct gate_facts *facts);
 
+/* What the standard deviation is at most of losses that runs of one configuration reported at one
+ * point, and that so differ by their seeds alone. 0 = not known: fewer than 8 finite ones. Sorts
+ * within `losses_micro`. */
+int64_t gate_seed_sd(int64_t *losses_micro, size_t count);
+
 const char *verdict_name(enum verdict verdict);
 const char *gate_rule_name(enum gate_rule rule);
+enum gate_unit gate_rule_unit(const struct gate_rule_spec *rule);
+bool gate_rule_ranks(enum gate_rule rule); /* needs its eta */
 
 /* ---- guardrails -------------------------------------------------------------------------- */
 

@@ -29,6 +29,62 @@ static const struct gate_rule_spec *rule_of(const struct gate_spec *spec, enum g
     return NULL;
 }
 
+/* A figure that a rule looked at, with its unit. */
+static const char *figure(const struct explainer *ex, const struct gate_rule_spec *rule,
+                          int64_t value, struct arena *arena)
+{
+    switch (gate_rule_unit(rule)) {
+    case GATE_UNIT_SHARE: return arena_format(arena, "%s", word_percent(value).text);
+    case GATE_UNIT_MONEY:
+        return arena_format(arena, "%s", word_money(value, &ex->model->currency).text);
+    case GATE_UNIT_TIME: return arena_format(arena, "%s ms", word_loss(value).text);
+    case GATE_UNIT_Z: return arena_format(arena, "%s deviations", word_loss(value).text);
+    case GATE_UNIT_LOSS: break;
+    }
+    return arena_format(arena, "%s nats", word_loss(value).text);
+}
+
+/* What the loss may be worse by, in words, or "". */
+static const char *slack_of(const struct gate_rule_spec *rule, struct arena *arena)
+{
+    int64_t slack_micro = max_i64(rule->margin_micro, GATE_NOISE_SDS * rule->seed_sd_micro);
+    return slack_micro > 0
+               ? arena_format(arena, ", give or take %s", word_loss(slack_micro).text)
+               : "";
+}
+
+static const char *rank_evidence(const struct explainer *ex,
+                                 const struct model_decision *decision,
+                                 const struct gate_rule_spec *rule, struct arena *arena)
+{
+    const char *observed = figure(ex, rule, decision->observed_micro, arena);
+    if (decision->siblings == 0)
+        return arena_format(arena, "held-out loss %s; no other run had reached this gate",
+                            observed);
+    return arena_format(
+        arena,
+        "held-out loss %s, rank %" PRIu32 " of %" PRIu32 "; the best one in %" PRIu32
+        " go on, that is up to %s nats%s",
+        observed, decision->rank, decision->siblings + 1, rule->eta,
+        loss_is_number(decision->bound_micro) ? word_loss(decision->bound_micro).text : "any",
+        slack_of(rule, arena));
+}
+
+/* What an unusable figure is, or NULL when there is one. */
+static const char *no_evidence(const struct model_decision *decision,
+                               const struct gate_rule_spec *rule)
+{
+    if (decision->observed_micro == LOSS_NONFINITE)
+        return "the held-out loss is not a finite number";
+    if (decision->observed_micro != LOSS_UNKNOWN) return NULL;
+    if (gate_rule_unit(rule) == GATE_UNIT_LOSS)
+        return "no held-out loss was reported, and an unknown loss is never waved through";
+    if (decision->verdict == VERDICT_GO)
+        return "there is no precedent to judge it by, and that is no reason to stop";
+    if (decision->verdict == VERDICT_NO_GO) return "the held-out loss is not a finite number";
+    return "its figure is not known, and an unknown figure is never waved through";
+}
+
 /* What a rule compared, in words. */
 static const char *evidence(const struct explainer *ex, const struct model_decision *decision,
                             struct arena *arena)
@@ -36,42 +92,62 @@ static const char *evidence(const struct explainer *ex, const struct model_decis
     const struct model_run *run = &ex->model->runs[decision->run];
     const struct gate_spec *spec =
         &ex->model->campaign->gates[run->gates[decision->slot].gate_index];
-    struct word observed = word_loss(decision->observed_micro);
-    struct word bound = word_loss(decision->bound_micro);
-    if (decision->observed_micro == LOSS_UNKNOWN)
-        return "no held-out loss was reported, and an unknown loss is never waved through";
-    if (decision->observed_micro == LOSS_NONFINITE)
-        return "the held-out loss is not a finite number";
     const struct gate_rule_spec *rule = rule_of(spec, decision->rule);
-    const char *slack =
-        rule && rule->margin_micro > 0
-            ? arena_format(arena, ", give or take %s", word_loss(rule->margin_micro).text)
-            : "";
+    const struct gate_rule_spec nothing = { .rule = decision->rule };
+    if (!rule) rule = &nothing; /* a decision by a rule that its gate does not have */
+    const char *missing = no_evidence(decision, rule);
+    if (missing) return missing;
+    const char *observed = figure(ex, rule, decision->observed_micro, arena);
+    const char *bound = figure(ex, rule, decision->bound_micro, arena);
+    struct word siblings = word_plural(decision->siblings, "sibling", "siblings");
     switch (decision->rule) {
     case GATE_RULE_MILESTONE:
-        return arena_format(arena, "held-out loss %s nats, at most %s nats was asked for",
-                            observed.text, bound.text);
-    case GATE_RULE_RANK:
-        if (decision->siblings == 0)
-            return arena_format(arena,
-                                "held-out loss %s nats; no other run had reached this gate",
-                                observed.text);
+        return arena_format(arena, "held-out loss %s, at most %s was asked for", observed,
+                            bound);
+    case GATE_RULE_PENSTOCK:
+        if (gate_rule_unit(rule) == GATE_UNIT_LOSS)
+            return rank_evidence(ex, decision, rule, arena);
         return arena_format(arena,
-                            "held-out loss %s nats, rank %" PRIu32 " of %" PRIu32
-                            "; the best one in %" PRIu32 " go on, that is up to %s nats%s",
-                            observed.text, decision->rank, decision->siblings + 1,
-                            rule ? rule->eta : 0,
-                            loss_is_number(decision->bound_micro) ? bound.text : "any", slack);
+                            "its chance to reach %s nats is %s by what became of %s that are "
+                            "over; below %s it is stopped",
+                            word_loss(rule->loss_max_micro).text, observed, siblings.text,
+                            bound);
+    case GATE_RULE_RANK:
+    case GATE_RULE_RANK_RAY:
+    case GATE_RULE_RANK_SYNE_TUNE:
+    case GATE_RULE_RANK_OPTUNA: return rank_evidence(ex, decision, rule, arena);
     case GATE_RULE_MEDIAN:
         return arena_format(
-            arena,
-            "best held-out loss so far %s nats; the median of the means of %s is "
-            "%s nats%s",
-            observed.text, word_plural(decision->siblings, "sibling", "siblings").text,
-            bound.text, slack);
+            arena, "best held-out loss so far %s; the median of the means of %s is %s%s",
+            observed, siblings.text, bound, slack_of(rule, arena));
     case GATE_RULE_SIGNOFF:
-        return arena_format(arena, "held-out loss %s nats; the gate asks a person in any case",
-                            observed.text);
+        return arena_format(arena, "held-out loss %s; the gate asks a person in any case",
+                            observed);
+    case GATE_RULE_EXTRAPOLATION:
+        return arena_format(
+            arena,
+            "by its own curve its chance to reach the target is %s; below %s it "
+            "is stopped",
+            observed, bound);
+    case GATE_RULE_UTILIZATION:
+    case GATE_RULE_GOODPUT:
+        return arena_format(arena, "%s %s, at least %s was asked for",
+                            gate_rule_name(decision->rule), observed, bound);
+    case GATE_RULE_COST_TOKENS:
+    case GATE_RULE_COST_NAT:
+    case GATE_RULE_COST_INFERENCE:
+    case GATE_RULE_LATENCY_P50:
+    case GATE_RULE_LATENCY_P95:
+        if (decision->observed_micro == LOSS_NONFINITE - 1)
+            return arena_format(arena, "nothing was won for the money; at most %s is allowed",
+                                bound);
+        return arena_format(arena, "%s %s, at most %s is allowed",
+                            gate_rule_name(decision->rule), observed, bound);
+    case GATE_RULE_SPIKE:
+        return arena_format(arena,
+                            "the held-out loss lies %s above its earlier reports; more than %s "
+                            "asks a person",
+                            observed, bound);
     case GATE_RULE_COUNT: break;
     }
     unreachable("gate rule");

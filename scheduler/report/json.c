@@ -165,12 +165,21 @@ static void put_owner(struct json *json, const char *key, const struct campaign_
 
 static void put_gate_rule(struct json *json, const struct gate_rule_spec *rule)
 {
-    bool ranked = rule->rule == GATE_RULE_RANK || rule->rule == GATE_RULE_MEDIAN;
+    bool ranked = gate_rule_ranks(rule->rule) || rule->rule == GATE_RULE_MEDIAN;
+    bool aims = rule->rule == GATE_RULE_PENSTOCK || rule->rule == GATE_RULE_EXTRAPOLATION;
+    enum gate_unit unit = gate_rule_unit(rule);
     json_begin(json, NULL, '{');
     json_string(json, "rule", gate_rule_name(rule->rule));
     if (rule->rule == GATE_RULE_MILESTONE)
         put_loss(json, "loss_max", true, rule->loss_max_micro);
-    if (rule->rule == GATE_RULE_RANK) json_int(json, "eta", rule->eta);
+    if (aims) put_loss(json, "target", true, rule->loss_max_micro);
+    if (unit == GATE_UNIT_SHARE) json_int(json, "share_min_ppm", rule->share_min_ppm);
+    if (unit == GATE_UNIT_MONEY) json_int(json, "limit_micros", rule->limit);
+    if (unit == GATE_UNIT_TIME) json_int(json, "limit_ns", rule->limit);
+    if (unit == GATE_UNIT_Z) json_int(json, "limit_millionths", rule->limit);
+    if (rule->points_min > 0) json_int(json, "points_min", rule->points_min);
+    if (rule->seed_sd_micro > 0) put_loss(json, "seed_sd", true, rule->seed_sd_micro);
+    if (gate_rule_ranks(rule->rule)) json_int(json, "eta", rule->eta);
     if (ranked) {
         json_int(json, "siblings_min", rule->siblings_min);
         put_loss(json, "margin", true, rule->margin_micro);

@@ -524,6 +524,19 @@ static void answer_question(struct model *model, const struct record_decision *d
     }
 }
 
+/* bound - observed, so that positive is good; of a share the other way round. */
+static int64_t margin_of(const struct model *model, const struct model_gate *gate,
+                         const struct record_decision *decision)
+{
+    const struct gate_spec *spec = &model->campaign->gates[gate->gate_index];
+    int64_t margin = decision->bound_micro - decision->observed_micro;
+    for (uint32_t r = 0; r < spec->rule_count && r < RULES_PER_GATE_MAX; r++)
+        if (spec->rules[r].rule == decision->rule &&
+            gate_rule_unit(&spec->rules[r]) == GATE_UNIT_SHARE)
+            return -margin;
+    return margin;
+}
+
 static void add_decision(struct model *model, const struct record_decision *decision,
                          int64_t at_ns)
 {
@@ -562,7 +575,7 @@ static void add_decision(struct model *model, const struct record_decision *deci
         row->step = gate->step;
         gate->verdict = decision->verdict;
         if (loss_is_number(decision->observed_micro) && loss_is_number(decision->bound_micro))
-            row->margin_micro = decision->bound_micro - decision->observed_micro;
+            row->margin_micro = margin_of(model, gate, decision);
     }
     if (!hold) answer_question(model, decision, index);
 }

@@ -160,23 +160,61 @@ static void money_policy(const struct model *model, struct lines *lines)
     add_line(lines, prices);
 }
 
-static const char *rule_line(struct arena *arena, const struct gate_rule_spec *rule)
+static const char *target_of(struct arena *arena, const struct gate_rule_spec *rule)
 {
+    return rule->loss_max_micro == LOSS_UNKNOWN
+               ? "the best sibling's loss"
+               : arena_format(arena, "%s", word_loss(rule->loss_max_micro).text);
+}
+
+static const char *rule_line(struct arena *arena, const struct gate_rule_spec *rule,
+                             const char *currency)
+{
+    int64_t slack_micro = max_i64(rule->margin_micro, GATE_NOISE_SDS * rule->seed_sd_micro);
     const char *slack =
-        rule->margin_micro > 0
-            ? arena_format(arena, ", give or take %s", word_loss(rule->margin_micro).text)
-            : "";
+        slack_micro > 0 ? arena_format(arena, ", give or take %s", word_loss(slack_micro).text)
+                        : "";
+    struct word siblings = word_plural(rule->siblings_min, "sibling", "siblings");
+    struct word share = word_percent(rule->share_min_ppm);
     switch (rule->rule) {
     case GATE_RULE_MILESTONE:
         return arena_format(arena, "held-out loss at most %s",
                             word_loss(rule->loss_max_micro).text);
     case GATE_RULE_RANK:
         return arena_format(arena, "best 1 in %" PRIu32 "%s (from %s)", rule->eta, slack,
-                            word_plural(rule->siblings_min, "sibling", "siblings").text);
+                            siblings.text);
+    case GATE_RULE_RANK_RAY:
+    case GATE_RULE_RANK_SYNE_TUNE:
+    case GATE_RULE_RANK_OPTUNA:
+        return arena_format(arena, "best 1 in %" PRIu32 "%s (%s)", rule->eta, slack,
+                            gate_rule_name(rule->rule));
     case GATE_RULE_MEDIAN:
         return arena_format(arena, "not worse than the median%s (from %s)", slack,
-                            word_plural(rule->siblings_min, "sibling", "siblings").text);
+                            siblings.text);
     case GATE_RULE_SIGNOFF: return "sign-off";
+    case GATE_RULE_PENSTOCK:
+        if (rule->loss_max_micro == LOSS_UNKNOWN)
+            return arena_format(arena, "penstock: best 1 in %" PRIu32 "%s", rule->eta, slack);
+        return arena_format(arena, "penstock: chance to reach %s at least %s",
+                            target_of(arena, rule), share.text);
+    case GATE_RULE_EXTRAPOLATION:
+        return arena_format(arena, "extrapolated chance to reach %s at least %s",
+                            target_of(arena, rule), share.text);
+    case GATE_RULE_UTILIZATION:
+    case GATE_RULE_GOODPUT:
+        return arena_format(arena, "%s at least %s", gate_rule_name(rule->rule), share.text);
+    case GATE_RULE_COST_TOKENS:
+    case GATE_RULE_COST_NAT:
+    case GATE_RULE_COST_INFERENCE:
+        return arena_format(arena, "%s at most %s", gate_rule_name(rule->rule),
+                            word_exact(rule->limit, currency).text);
+    case GATE_RULE_LATENCY_P50:
+    case GATE_RULE_LATENCY_P95:
+        return arena_format(arena, "%s at most %s ms", gate_rule_name(rule->rule),
+                            word_loss(rule->limit).text);
+    case GATE_RULE_SPIKE:
+        return arena_format(arena, "a jump of the loss beyond %s deviations asks a person",
+                            word_loss(rule->limit).text);
     case GATE_RULE_COUNT: break;
     }
     unreachable("gate rule");
@@ -193,7 +231,7 @@ static void gate_policy(const struct campaign_spec *spec, struct lines *lines)
                                               word_count(gate->tokens).text);
         for (uint32_t r = 0; r < gate->rule_count && r < RULES_PER_GATE_MAX; r++)
             line = arena_format(lines->arena, "%s%s %s", line, r > 0 ? ";" : "",
-                                rule_line(lines->arena, &gate->rules[r]));
+                                rule_line(lines->arena, &gate->rules[r], spec->currency));
         add_line(lines, arena_format(lines->arena, "%s; %s is asked on HOLD", line,
                                      owner_of(spec, gate->owner_index)));
     }

@@ -13,15 +13,22 @@ static void make_rules(struct gate_spec *gate, struct rng *rng)
     gate->rule_count = 1 + below(rng, 2);
     for (uint32_t i = 0; i < gate->rule_count; i++) {
         struct gate_rule_spec *rule = &gate->rules[i];
-        uint32_t pick = below(rng, 10);
+        uint32_t pick = below(rng, 12);
         rule->rule = pick < 4   ? GATE_RULE_RANK
                      : pick < 6 ? GATE_RULE_MILESTONE
                      : pick < 8 ? GATE_RULE_MEDIAN
-                                : GATE_RULE_SIGNOFF;
+                     : pick < 10
+                         ? (enum gate_rule)(GATE_RULE_SIGNOFF + 1 +
+                                            below(rng, GATE_RULE_COUNT - 1 - GATE_RULE_SIGNOFF))
+                         : GATE_RULE_SIGNOFF;
         rule->loss_max_micro = 2000000 + (int64_t)below(rng, 3000000);
         rule->eta = 2 + below(rng, 3);
         rule->siblings_min = 1 + below(rng, 3);
         rule->margin_micro = below(rng, 50000);
+        rule->seed_sd_micro = below(rng, 1000);
+        rule->limit = below(rng, 10000000);
+        rule->share_min_ppm = (int32_t)below(rng, 500000);
+        rule->points_min = below(rng, 3);
     }
 }
 

@@ -119,12 +119,17 @@ static void assert_same_gates(const struct campaign *a, const struct campaign *b
         assert_int_equal(g->tokens, h->tokens);
         assert_int_equal(g->owner_index, h->owner_index);
         assert_int_equal(g->rule_count, h->rule_count);
+        assert_int_equal(g->any, h->any);
         for (uint32_t r = 0; r < g->rule_count; r++) {
             assert_int_equal(g->rules[r].rule, h->rules[r].rule);
             assert_int_equal(g->rules[r].loss_max_micro, h->rules[r].loss_max_micro);
             assert_int_equal(g->rules[r].eta, h->rules[r].eta);
             assert_int_equal(g->rules[r].siblings_min, h->rules[r].siblings_min);
             assert_int_equal(g->rules[r].margin_micro, h->rules[r].margin_micro);
+            assert_int_equal(g->rules[r].seed_sd_micro, h->rules[r].seed_sd_micro);
+            assert_int_equal(g->rules[r].limit, h->rules[r].limit);
+            assert_int_equal(g->rules[r].share_min_ppm, h->rules[r].share_min_ppm);
+            assert_int_equal(g->rules[r].points_min, h->rules[r].points_min);
         }
     }
 }

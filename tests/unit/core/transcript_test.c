@@ -338,7 +338,8 @@ static void do_campaign(struct player *player)
                               .steps = { { RUNBOOK_RESTART, RUNBOOK_UNLIMITED } } };
 }
 
-/* gate g1 step=100 [milestone=2.5] [eta=2 siblings=2] [signoff] owner=0 : before `start` */
+/* gate g1 step=100 [milestone=2.5] [eta=2 siblings=2] [penstock=2.5] [util=0.3] [signoff] owner=0
+ * : before `start` */
 static void do_gate(struct player *player)
 {
     struct gate_spec *gate = &player->gates[player->spec.gate_count++];
@@ -353,6 +354,15 @@ static void do_gate(struct player *player)
         *rule = (struct gate_rule_spec){ .rule = GATE_RULE_RANK,
                                          .eta = number(player, "eta", 2),
                                          .siblings_min = number(player, "siblings", 1) };
+    else if (value_of(player, "penstock").len > 0)
+        *rule = (struct gate_rule_spec){ .rule = GATE_RULE_PENSTOCK,
+                                         .loss_max_micro = micros(player, "penstock", 0),
+                                         .share_min_ppm = 500000,
+                                         .points_min = number(player, "points", 1),
+                                         .eta = 2 };
+    else if (value_of(player, "util").len > 0)
+        *rule = (struct gate_rule_spec){ .rule = GATE_RULE_UTILIZATION,
+                                         .share_min_ppm = (int32_t)micros(player, "util", 0) };
     else
         *rule = (struct gate_rule_spec){ .rule = GATE_RULE_SIGNOFF };
 }

@@ -147,6 +147,7 @@ static void make_gate_spec(struct sample *s, uint32_t owners, struct gate_spec *
     gate->step = u64(s);
     gate->tokens = u64(s);
     gate->owner_index = owners == 0 || coin(s) ? NO_INDEX : choice(s, owners);
+    gate->any = coin(s);
     gate->rule_count = 1 + choice(s, RULES_PER_GATE_MAX);
     for (uint32_t i = 0; i < gate->rule_count; i++) {
         struct gate_rule_spec *rule = &gate->rules[i];
@@ -155,6 +156,10 @@ static void make_gate_spec(struct sample *s, uint32_t owners, struct gate_spec *
         rule->eta = u32(s);
         rule->siblings_min = u32(s);
         rule->margin_micro = any(s);
+        rule->seed_sd_micro = any(s);
+        rule->limit = any(s);
+        rule->share_min_ppm = (int32_t)u32(s);
+        rule->points_min = u32(s);
     }
 }
 
