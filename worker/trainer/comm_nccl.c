@@ -315,7 +315,7 @@ static void leave(struct comm_nccl *comm)
 }
 
 /* After a failure the GPU's memory is left to the end of the process: to free it would be to
- * wait for kernels that may never end. */
+ * wait for kernels that may never end. Events and streams are let go of without waiting. */
 static void nccl_close(struct comm *base)
 {
     struct comm_nccl *comm = nccl_of(base);
@@ -324,10 +324,10 @@ static void nccl_close(struct comm *base)
         (void)cudaFreeHost(comm->small_host);
         (void)cudaFree(comm->small);
         (void)cudaFree(comm->rounded);
-        if (comm->done != NULL) (void)cudaEventDestroy(comm->done);
-        if (comm->made != NULL) (void)cudaEventDestroy(comm->made);
-        if (comm->stream != NULL) (void)cudaStreamDestroy(comm->stream);
     }
+    if (comm->done != NULL) (void)cudaEventDestroy(comm->done);
+    if (comm->made != NULL) (void)cudaEventDestroy(comm->made);
+    if (comm->stream != NULL) (void)cudaStreamDestroy(comm->stream);
     free(comm);
 }
 

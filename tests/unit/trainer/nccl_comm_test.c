@@ -232,7 +232,7 @@ static void share_id(const struct scenario *s, int rank, int pipes[MEMBERS_MAX][
 static void run_member(const struct scenario *s, int rank, int pipes[MEMBERS_MAX][2])
 {
     uint8_t id[MODULE_ID_BYTES];
-    char number[8];
+    char number[16];
     struct member member = { .scenario = s,
                              .rank = rank,
                              .floats = s->floats > 0 ? s->floats : FLOATS,
@@ -258,7 +258,8 @@ static int64_t now_ns(void)
     return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-/* Exit codes of all; a member that is left behind is ended, and fails the test. */
+/* Exit codes of all. When one is left behind, it and those after it are ended, and the test
+ * fails. */
 static void await_members(const struct scenario *s, const pid_t *processes, int *codes)
 {
     int64_t deadline_ns = now_ns() + PATIENCE_S * NS_PER_S;
@@ -266,8 +267,10 @@ static void await_members(const struct scenario *s, const pid_t *processes, int 
         int status = 0;
         while (waitpid(processes[rank], &status, WNOHANG) == 0) {
             if (now_ns() > deadline_ns) {
-                kill(processes[rank], SIGKILL);
-                waitpid(processes[rank], &status, 0);
+                for (int left = rank; left < s->members; left++) {
+                    kill(processes[left], SIGKILL); /* nobody has waited for them yet */
+                    waitpid(processes[left], NULL, 0);
+                }
                 fail_msg("%s: member %d did not end", s->name, rank);
             }
             usleep(2000);

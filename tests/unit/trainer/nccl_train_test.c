@@ -459,8 +459,11 @@ static void await_gang(const struct gang *gang, const struct run *leader,
             left -= ended[rank] ? 1 : 0;
         }
         if (now_ns() > deadline_ns) {
-            for (int rank = 0; rank < gang->members; rank++)
-                if (!ended[rank]) kill(processes[rank], SIGKILL);
+            for (int rank = 0; rank < gang->members; rank++) {
+                if (ended[rank]) continue;
+                kill(processes[rank], SIGKILL);
+                waitpid(processes[rank], NULL, 0);
+            }
             fail_msg("%s: %d members did not end", gang->name, left);
         }
         usleep(2000);
