@@ -105,9 +105,10 @@ static struct gate_facts facts_of(const struct options *options, uint32_t self)
 static bool at_rung(const struct options *options, uint32_t used)
 {
     if (options->first_rung <= 0) return true;
-    for (double rung = options->first_rung; rung <= used + 0.5; rung *= options->rule.eta)
-        if ((uint32_t)(rung + 0.5) == used) return true;
-    return false;
+    double rung = options->first_rung;
+    while (rung < used - 0.5)
+        rung *= options->rule.eta;
+    return (uint32_t)(rung + 0.5) == used;
 }
 
 /* Worse than the worst known winner was at lag * now, once siblings_min of them are known. */
