@@ -178,7 +178,7 @@ static struct kernels_options options_of(const struct attention_case *c, enum ke
 static struct kernels_device *gpu_open(const struct attention_case *c, enum kernels_type type)
 {
     struct kernels_options options = options_of(c, type);
-    struct kernels_device *device;
+    struct kernels_device *device = NULL;
     struct error error;
     if (cuda_attention_check(&options, &error) != ERR_OK ||
         cuda_device_open(&options, cuda_attention_scratch_bytes(&options), &device, &error) !=
