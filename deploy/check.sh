@@ -55,6 +55,15 @@ tests()
     return $tests_status
 }
 
+# What needs a GPU: runs where there is one, else says of each part that it was skipped.
+gpu()
+{
+    tests/gpu/run.sh
+    gpu_status=$?
+    [ $gpu_status = 77 ] && return 0
+    return $gpu_status
+}
+
 if [ "$(id -u)" = 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
@@ -64,6 +73,7 @@ if part "build dev" build dev; then
     part "tests dev" tests dev --test-dir build/dev -LE gpu
     part checks .ci/checks.sh build/dev
 fi
+part gpu gpu
 if part "build asan" build asan; then part "tests asan" tests asan --preset asan; fi
 
 printf '\n%d s\n' $(($(date +%s) - start))

@@ -22,15 +22,17 @@ typedef int (*mini_fixture_fn)(void **state);
 struct CMUnitTest {
     const char *name;
     mini_test_fn run;
+    mini_fixture_fn teardown; /* or NULL */
 };
 
-static jmp_buf mini_failed;
-static bool mini_skipped;
+extern jmp_buf mini_failed; /* defined in cmocka.c: the tests' parts share them */
+extern bool mini_skipped;
 
-#define cmocka_unit_test(function)                                                             \
+#define cmocka_unit_test_teardown(function, after)                                             \
     {                                                                                          \
-#function, function                                                                    \
+#function, function, after                                                             \
     }
+#define cmocka_unit_test(function) cmocka_unit_test_teardown(function, NULL)
 
 _Noreturn static inline void mini_fail(const char *file, int line)
 {
@@ -62,6 +64,7 @@ _Noreturn static inline void mini_skip(void)
 #define assert_string_equal(a, b) mini_demand(strcmp((a), (b)) == 0)
 #define assert_string_not_equal(a, b) mini_demand(strcmp((a), (b)) != 0)
 #define assert_memory_equal(a, b, bytes) mini_demand(memcmp((a), (b), (bytes)) == 0)
+#define assert_memory_not_equal(a, b, bytes) mini_demand(memcmp((a), (b), (bytes)) != 0)
 #define assert_float_equal(a, b, tolerance)                                                    \
     mini_demand(fabs((double)(a) - (double)(b)) <= (double)(tolerance))
 
@@ -70,13 +73,12 @@ static inline int mini_run(const struct CMUnitTest *test)
     void *state = NULL;
     mini_skipped = false;
     printf("[ RUN      ] %s\n", test->name);
-    if (setjmp(mini_failed) != 0) {
-        printf("[  %s ] %s\n", mini_skipped ? "SKIPPED" : "FAILED ", test->name);
-        return mini_skipped ? 0 : 1;
-    }
-    test->run(&state);
-    printf("[       OK ] %s\n", test->name);
-    return 0;
+    bool failed = setjmp(mini_failed) != 0;
+    if (!failed) test->run(&state);
+    bool skipped = failed && mini_skipped;
+    if (test->teardown != NULL && test->teardown(&state) != 0) failed = true;
+    printf("[  %s ] %s\n", skipped ? "SKIPPED" : failed ? "FAILED " : "     OK", test->name);
+    return failed && !skipped ? 1 : 0;
 }
 
 static inline int mini_run_all(const struct CMUnitTest *tests, size_t test_count)
