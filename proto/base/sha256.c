@@ -1,4 +1,4 @@
-/* The SHA-256 part of hash.h; the one file of the base that needs libsodium. */
+/* The SHA-256 part of hash.h, by libsodium. */
 #include "proto/base/hash.h"
 
 #include <sodium.h>
