@@ -36,6 +36,7 @@ enum {
     RULES_PER_GATE_MAX = 4,    /* rules that one gate combines */
     TIERS_MAX = 8,             /* approval tiers of a campaign */
     OWNERS_MAX = 16,           /* named owners of a campaign */
+    OWNER_KEYS_MAX = 4,        /* public keys of one owner */
     CLASSES_MAX = 8,           /* device classes with a price */
     RUNBOOK_ROWS_MAX = 32,     /* runbook rows of a campaign */
     RUNBOOK_STEPS_MAX = 4,     /* ordered actions of one runbook row */

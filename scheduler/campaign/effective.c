@@ -103,12 +103,7 @@ static void head_write(struct writer *writer, const struct campaign_spec *spec)
         money_line(writer, "", spec->classes[i].rate_micros, spec->currency, "\n");
     }
     devices_write(writer, spec);
-    writer_string(writer, "owners:\n");
-    for (uint32_t i = 0; i < spec->owner_count; i++) {
-        writer_format(writer, "  - {name: %s", spec->owners[i].name);
-        if (spec->owners[i].role[0]) writer_format(writer, ", role: %s", spec->owners[i].role);
-        writer_string(writer, "}\n");
-    }
+    owners_write(writer, spec);
 }
 
 /* ---- runs ---------------------------------------------------------------------------- */

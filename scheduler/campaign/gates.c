@@ -436,7 +436,7 @@ static enum err gate_read(struct loader *loader, const struct entry *item,
     const struct reader *reader = &loader->reader;
     struct campaign *campaign = loader->campaign;
     struct gate_read read = { .name = "" };
-    struct gate_spec gate = { .owner_index = 0 };
+    struct gate_spec gate = { .owner_index = owner_of_role(&campaign->spec, "research") };
     struct schedule schedule = { 0 };
     enum err rc = fields_read(reader, &gate_fields, item, &read);
     if (rc != ERR_OK) return rc;

@@ -4,7 +4,8 @@
  *   tree.c         YAML text -> tree with line numbers
  *   units.c        durations, shares, names
  *   fields.c       maps read and written by tables
- *   policy_keys.c  money, owners, placement, timing, guardrails
+ *   policy_keys.c  money, placement, timing, guardrails
+ *   owners.c       who decides: keys, deadlines, defaults
  *   gates.c        gates and their points; tranches of a run
  *   runbook.c      runbook rows, the default ones too
  *   trainer_keys.c keys of the built-in trainer <-> its flags
@@ -72,16 +73,23 @@ must_use enum err tiers_read(struct loader *loader, const struct entry *tiers,
                              uint32_t budget_line);
 must_use enum err prices_read(struct loader *loader, const struct entry *prices);
 must_use enum err devices_read(struct loader *loader, const struct entry *devices);
-must_use enum err owners_read(struct loader *loader, const struct entry *owners);
 must_use enum err placement_read(struct loader *loader, const struct entry *placement);
 must_use enum err timing_read(struct loader *loader, const struct entry *timing);
 must_use enum err guards_read(struct loader *loader, const struct entry *guardrails);
-must_use enum err owner_lookup(const struct loader *loader, const char *key,
-                               const struct entry *entry, uint32_t *index);
 void devices_write(struct writer *writer, const struct campaign_spec *spec);
 void placement_write(struct writer *writer, const struct campaign *campaign);
 void timing_write(struct writer *writer, const struct campaign *campaign);
 void guards_write(struct writer *writer, const struct campaign *campaign);
+
+/* ---- owners.c ------------------------------------------------------------------------ */
+
+must_use enum err owners_read(struct loader *loader, const struct entry *owners);
+must_use enum err owner_lookup(const struct loader *loader, const char *key,
+                               const struct entry *entry, uint32_t *index);
+
+/* The owner of a kind of decision: who has the role, or else the first owner. */
+uint32_t owner_of_role(const struct campaign_spec *spec, const char *role);
+void owners_write(struct writer *writer, const struct campaign_spec *spec);
 
 /* ---- gates.c ------------------------------------------------------------------------- */
 
@@ -131,6 +139,7 @@ typedef void (*key_fn)(void *context, const char *key);
 
 /* Every key that some table knows, in no order. */
 void campaign_each_key(key_fn take, void *context);
+void owners_each_key(key_fn take, void *context);
 void policy_each_key(key_fn take, void *context);
 void gates_each_key(key_fn take, void *context);
 void runbook_each_key(key_fn take, void *context);

@@ -46,14 +46,6 @@ enum err name_read(const struct reader *reader, const char *key, const struct en
     return field_read(reader, &row, key, entry->value, entry->line, to);
 }
 
-enum err owner_lookup(const struct loader *loader, const char *key, const struct entry *entry,
-                      uint32_t *index)
-{
-    const struct campaign_spec *spec = &loader->campaign->spec;
-    return name_lookup(&loader->reader, key, entry, "owners:", spec->owners[0].name,
-                       spec->owner_count, sizeof spec->owners[0], index);
-}
-
 /* ---- money --------------------------------------------------------------------------- */
 
 enum err currency_read(struct loader *loader, const struct node *root)
@@ -260,67 +252,6 @@ void devices_write(struct writer *writer, const struct campaign_spec *spec)
         scaled_write(writer, (int64_t)spec->devices[i].peak_flops, TERA);
         writer_string(writer, " TFLOP/s}\n");
     }
-}
-
-/* ---- owners -------------------------------------------------------------------------- */
-
-struct owner_read {
-    char name[NAME_MAX_BYTES];
-    struct entry *role;
-};
-
-static const struct field owner_rows[] = {
-    { .key = "name", FIELD_NAME, offsetof(struct owner_read, name), .required = true },
-    { .key = "role", FIELD_ENTRY, offsetof(struct owner_read, role) },
-};
-static const struct fields owner_fields = { "owners.", owner_rows, ARRAY_COUNT(owner_rows) };
-static const char *const owner_roles[] = { "research", "spend", "data", "evaluation" };
-
-static enum err owner_read(struct loader *loader, const struct entry *item,
-                           struct owner_spec *owner)
-{
-    struct owner_read read = { .name = "" };
-    uint32_t role;
-    enum err rc = fields_read(&loader->reader, &owner_fields, item, &read);
-    if (rc != ERR_OK) return rc;
-    check(text_copy(owner->name, sizeof owner->name, text_of(read.name)));
-    if (text_is(text_of(owner->name), "auto"))
-        return reader_fail(&loader->reader, item->line, "owners.name",
-                           "`auto` means that nobody is asked; choose another name");
-    if (!read.role) return ERR_OK;
-    rc = word_read(&loader->reader, "owners.role", read.role, owner_roles,
-                   ARRAY_COUNT(owner_roles), &role);
-    if (rc != ERR_OK) return rc;
-    check(text_copy(owner->role, sizeof owner->role, text_of(owner_roles[role])));
-    return ERR_OK;
-}
-
-enum err owners_read(struct loader *loader, const struct entry *owners)
-{
-    const struct reader *reader = &loader->reader;
-    struct campaign_spec *spec = &loader->campaign->spec;
-    if (!owners) { /* somebody must be there to be asked */
-        spec->owner_count = 1;
-        text_copy(spec->owners[0].name, sizeof spec->owners[0].name, TEXT("owner"));
-        return ERR_OK;
-    }
-    enum err rc = expect_kind(reader, "owners", owners, NODE_LIST);
-    if (rc != ERR_OK) return rc;
-    if (owners->value->count == 0)
-        return reader_fail(reader, owners->line, "owners", "is empty; name at least one owner");
-    if (owners->value->count > OWNERS_MAX)
-        return reader_fail(reader, owners->line, "owners", "has more than %d owners",
-                           OWNERS_MAX);
-    for (const struct entry *item = owners->value->first; item; item = item->next) {
-        struct owner_spec *owner = &spec->owners[spec->owner_count];
-        if ((rc = owner_read(loader, item, owner)) != ERR_OK) return rc;
-        for (uint32_t i = 0; i < spec->owner_count; i++)
-            if (strcmp(spec->owners[i].name, owner->name) == 0)
-                return reader_fail(reader, item->line, "owners.name",
-                                   "`%s` is named twice; keep one", owner->name);
-        spec->owner_count++;
-    }
-    return ERR_OK;
 }
 
 /* ---- placement and timing ------------------------------------------------------------ */
@@ -674,10 +605,11 @@ void guards_write(struct writer *writer, const struct campaign *campaign)
 
 void policy_each_key(key_fn take, void *context)
 {
-    const struct fields *tables[] = { &tier_fields,        &device_fields, &owner_fields,
-                                      &placement_fields,   &timing_fields, &guard_fields,
-                                      &utilization_fields, &idle_fields };
+    const struct fields *tables[] = { &tier_fields,   &device_fields, &placement_fields,
+                                      &timing_fields, &guard_fields,  &utilization_fields,
+                                      &idle_fields };
     for (size_t t = 0; t < ARRAY_COUNT(tables); t++)
         for (size_t i = 0; i < tables[t]->count; i++)
             take(context, tables[t]->rows[i].key);
+    owners_each_key(take, context);
 }

@@ -224,6 +224,7 @@ static enum err references_read(const struct loader *loader, const struct run_ke
     const struct campaign *campaign = loader->campaign;
     enum err rc = ERR_OK;
     spec->class_index = NO_INDEX;
+    spec->owner_index = owner_of_role(&campaign->spec, "research");
     if (keys->class &&
         !(keys->class->value->kind == NODE_SCALAR && text_is(keys->class->value->text, "any")))
         rc = name_lookup(reader, "class", keys->class,

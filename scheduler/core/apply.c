@@ -50,7 +50,12 @@ static enum err set_state(struct core *core, uint32_t index, enum run_state stat
     run->reason = reason;
     run->state_since_ns = core->now_ns;
     if (state == RUN_STATE_QUEUED) queue_add(core, index);
-    if (run_state_ended(state)) return_leftover(core, run);
+    if (state == RUN_STATE_HELD && !run->request.open)
+        request_open(core, &run->request, run->owner_index, run->attempts);
+    if (run_state_ended(state)) {
+        run->request.open = false;
+        return_leftover(core, run);
+    }
     core->place_wanted = true;
     due_update(core, index);
     return ERR_OK;
@@ -587,6 +592,42 @@ static enum err apply_gate(struct core *core, const struct record_gate *report,
     return ERR_OK;
 }
 
+/* The question that a decision is about. */
+static struct request *request_of(struct core *core, const struct record_decision *decision)
+{
+    return decision->subject == SUBJECT_TIER ? &core->budget.request
+                                             : &core->runs[decision->run].request;
+}
+
+/* HOLD: a new question, or an open one that goes to the delegate. */
+static enum err ask(struct core *core, const struct record_decision *decision, uint32_t attempt,
+                    struct error *error)
+{
+    struct request *request = request_of(core, decision);
+    if (decision->by_default) {
+        if (!request->open || decision->owner != request_heir(core, request))
+            return damaged(error, "an open question goes to its owner's delegate, once");
+        const struct owner_spec *first = &core->campaign.owners[request->first_owner];
+        request->owner = decision->owner;
+        request->delegated = true;
+        request->since_ns = core->now_ns;
+        request->deadline_ns = add_saturated(core->now_ns, first->answer_within_ns);
+    } else if (decision->subject == SUBJECT_RUN) {
+        return damaged(error, "who is asked about a held run follows from the run");
+    } else {
+        if (decision->request != 0 && decision->request != core->request_count + 1)
+            return damaged(error, "questions are numbered in turn");
+        request_open(core, request, decision->owner, attempt);
+        request->rule = decision->rule;
+        request->observed_micro = decision->observed_micro;
+        request->bound_micro = decision->bound_micro;
+        request->rank = decision->rank;
+        request->siblings = decision->siblings;
+    }
+    if (decision->subject != SUBJECT_TIER) due_update(core, decision->run);
+    return ERR_OK;
+}
+
 static enum err decide_gate(struct core *core, const struct record_decision *decision,
                             struct error *error)
 {
@@ -597,8 +638,14 @@ static enum err decide_gate(struct core *core, const struct record_decision *dec
     struct run_gate *gate = &run_gates_of(core, run)[decision->slot];
     if (!gate->reported || gate->verdict == VERDICT_GO || gate->verdict == VERDICT_NO_GO)
         return damaged(error, "a gate has one final verdict, after it was reached");
+    if (gate->verdict == VERDICT_HOLD && decision->verdict == VERDICT_HOLD &&
+        !decision->by_default)
+        return damaged(error, "the gate is on hold already");
     gate->verdict = decision->verdict;
-    if (run->state != RUN_STATE_HELD || decision->verdict == VERDICT_HOLD) return ERR_OK;
+    if (decision->verdict == VERDICT_HOLD) return ask(core, decision, run->attempts, error);
+    run->request.open = false;
+    due_update(core, decision->run);
+    if (run->state != RUN_STATE_HELD) return ERR_OK;
     bool go = decision->verdict == VERDICT_GO;
     return set_state(core, decision->run, go ? RUN_STATE_QUEUED : RUN_STATE_STOPPED,
                      REASON_OWNER, error);
@@ -607,10 +654,11 @@ static enum err decide_gate(struct core *core, const struct record_decision *dec
 static enum err decide_run(struct core *core, const struct record_decision *decision,
                            struct error *error)
 {
-    if (decision->run >= core->run_count || core->runs[decision->run].state != RUN_STATE_HELD ||
-        decision->verdict == VERDICT_HOLD)
+    if (decision->run >= core->run_count || core->runs[decision->run].state != RUN_STATE_HELD)
         return damaged(error, "the run is not held");
     struct run *run = &core->runs[decision->run];
+    if (decision->verdict == VERDICT_HOLD) return ask(core, decision, run->attempts, error);
+    run->request.open = false;
     bool go = decision->verdict == VERDICT_GO;
     if (go) memset(run->runbook_used, 0, sizeof run->runbook_used);
     return set_state(core, decision->run, go ? RUN_STATE_QUEUED : RUN_STATE_STOPPED,
@@ -625,10 +673,11 @@ static enum err decide_tier(struct core *core, const struct record_decision *dec
         budget->tier_refused)
         return damaged(error, "this tier is not the next");
     if (decision->verdict == VERDICT_HOLD) {
+        if (!budget->tier_asked) budget->tier_asked_ns = core->now_ns;
         budget->tier_asked = true;
-        budget->tier_asked_ns = core->now_ns;
-        return ERR_OK;
+        return ask(core, decision, 0, error);
     }
+    budget->request.open = false;
     core->place_wanted = true;
     if (decision->verdict == VERDICT_GO) {
         struct record_tier tier = {
@@ -642,11 +691,46 @@ static enum err decide_tier(struct core *core, const struct record_decision *dec
     return ERR_OK;
 }
 
+/* What a verdict on a question needs: that the question is open, its time over when it is by default,
+ * and a signature when the owner has keys. */
+static enum err check_answer(struct core *core, const struct record_decision *decision,
+                             struct error *error)
+{
+    if (decision->subject != SUBJECT_TIER && decision->run >= core->run_count)
+        return damaged(error, "no such run");
+    const struct request *request = request_of(core, decision);
+    if (decision->by_default && request_due_ns(core, request) > core->now_ns)
+        return damaged(error, "a default applies when its deadline has passed");
+    if (decision->verdict == VERDICT_HOLD) return ERR_OK;
+    if (decision->request != 0 && (!request->open || decision->request != request->id))
+        return damaged(error, "an answer to a question that is not open");
+    if (decision->by_default) {
+        const struct owner_spec *first = &core->campaign.owners[request->first_owner];
+        bool go = decision->verdict == VERDICT_GO;
+        if (request_heir(core, request) != NO_INDEX ||
+            first->otherwise != (go ? OTHERWISE_GO : OTHERWISE_NO_GO))
+            return damaged(error, "the campaign says otherwise about a question not answered");
+        return ERR_OK;
+    }
+    if (decision->owner >= core->campaign.owner_count) return ERR_OK;
+    if (request->open && decision->owner != request->owner)
+        return damaged(error, "an answer by an owner who is not asked");
+    if (!decision->is_signed && core->campaign.owners[decision->owner].key_count > 0)
+        return damaged(error, "this owner's answers are signed");
+    return ERR_OK;
+}
+
 static enum err apply_decision(struct core *core, const struct record_decision *decision,
                                struct error *error)
 {
     if (decision->verdict == VERDICT_NONE)
         return damaged(error, "a decision without a verdict");
+    enum err rc = check_answer(core, decision, error);
+    if (rc != ERR_OK) return rc;
+    if (decision->verdict != VERDICT_HOLD && decision->request > 0 && !decision->by_default) {
+        core->answered[core->answered_next] = decision->signoff.origin;
+        core->answered_next = (core->answered_next + 1) % ANSWERS_KEPT;
+    }
     switch (decision->subject) {
     case SUBJECT_GATE: return decide_gate(core, decision, error);
     case SUBJECT_RUN: return decide_run(core, decision, error);

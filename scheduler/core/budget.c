@@ -43,6 +43,7 @@ static bool tier_open_next(struct core *core, const struct output *output)
                                               .verdict = VERDICT_HOLD,
                                               .owner = tier->owner_index,
                                               .asked_ns = core->now_ns,
+                                              .request = core->request_count + 1,
                                               .observed_micro = budget->approved_micros,
                                               .bound_micro = tier->up_to_micros,
                                               .reason = TEXT("open the next tier of spend") } };

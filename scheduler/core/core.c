@@ -403,6 +403,18 @@ const struct run_gate *core_run_gate(const struct core *core, uint32_t run, uint
     return &core->run_gates[core->runs[run].first_gate + slot];
 }
 
+const struct request *core_request(const struct core *core, uint32_t run)
+{
+    return run == NO_INDEX ? &core->budget.request : &core_run(core, run)->request;
+}
+
+bool core_answered(const struct core *core, const struct sha256 *origin)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(core->answered); i++)
+        if (memcmp(&core->answered[i], origin, sizeof *origin) == 0) return true;
+    return false;
+}
+
 const struct gate_spec *core_gate(const struct core *core, uint32_t gate_index)
 {
     check(gate_index < core->campaign.gate_count);

@@ -110,7 +110,9 @@ struct event {
             enum verdict verdict; /* GO or NO_GO */
             uint32_t owner;
             struct text reason;
-            bool is_signed;
+            uint64_t request; /* the question that it answers; 0: the one that is open */
+            bool is_signed;   /* the signature has been verified */
+            struct signoff signoff;
         } decide;
         struct record_suspended suspend;
         struct record_space space;

@@ -17,8 +17,9 @@ static int64_t death_of(const struct core *core, const struct attempt *attempt)
 static int64_t deadline_of(const struct core *core, const struct run *run)
 {
     if (run->state == RUN_STATE_PARKED) return run->park_until_ns;
-    if (run->attempt_slot == NO_INDEX) return TIME_NEVER;
-    return death_of(core, &core->attempts[run->attempt_slot]);
+    int64_t due_ns = request_due_ns(core, &run->request);
+    if (run->attempt_slot == NO_INDEX) return due_ns;
+    return min_i64(due_ns, death_of(core, &core->attempts[run->attempt_slot]));
 }
 
 static void heap_set(struct core *core, uint32_t at, uint32_t run)
@@ -79,6 +80,7 @@ int64_t core_due_ns(const struct core *core)
     if (core->closed || core->epoch == 0) return TIME_NEVER;
     int64_t due_ns = core->due_count > 0 ? core->due_ns[core->due_heap[0]] : TIME_NEVER;
     int64_t listened_ns = core->opened_ns + CORE_LISTEN_NS;
+    due_ns = min_i64(due_ns, request_due_ns(core, &core->budget.request));
     if (core_joining(core)) due_ns = min_i64(due_ns, core->opened_ns + CORE_JOIN_NS);
     return core->now_ns < listened_ns ? min_i64(due_ns, listened_ns) : due_ns;
 }
@@ -113,6 +115,8 @@ static void charge_silent_members(struct core *core, uint32_t run, const struct 
 
 void due_handle(struct core *core, const struct output *output)
 {
+    while (request_due_ns(core, &core->budget.request) <= core->now_ns)
+        request_overdue(core, NO_INDEX, output);
     while (core->due_count > 0 && core->due_ns[core->due_heap[0]] <= core->now_ns) {
         uint32_t run = core->due_heap[0];
         if (core->runs[run].state == RUN_STATE_PARKED) {
@@ -121,6 +125,8 @@ void due_handle(struct core *core, const struct output *output)
                                                        .state = RUN_STATE_QUEUED,
                                                        .reason = REASON_RELEASED } };
             core_emit(core, output, &record);
+        } else if (request_due_ns(core, &core->runs[run].request) <= core->now_ns) {
+            request_overdue(core, run, output);
         } else {
             charge_silent_members(core, run, output);
         }

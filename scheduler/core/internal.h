@@ -7,7 +7,8 @@
  *   run.c      the run's states and the moves between them
  *   attempt.c  an attempt's members: start, stop, failures, end
  *   lease.c    heartbeats: leases and telemetry windows
- *   verdict.c  gates reached, decisions of owners
+ *   verdict.c  gates reached
+ *   request.c  questions to owners: asked, answered, overdue
  *   budget.c   tranches, tiers, what a lease may cost
  *   schedule.c which queued run gets which workers
  *   roster.c   workers and hosts
@@ -19,6 +20,7 @@
 
 #include "scheduler/core/state.h"
 
+enum { ANSWERS_KEPT = 32 };       /* more than one batch of the coordinator takes */
 enum { MEMBER_BLOCK_SIZES = 11 }; /* blocks of 1 .. 1024 = GANG_MAX members */
 
 /* A life in which everything waits for owners listens this long for their sign-offs before it
@@ -73,6 +75,10 @@ struct core {
     char tenants[TENANTS_MAX][NAME_MAX_BYTES];
     int64_t tenant_micros[TENANTS_MAX]; /* spent and reserved */
     uint32_t tenant_count;
+
+    uint64_t request_count;               /* questions asked so far */
+    struct sha256 answered[ANSWERS_KEPT]; /* files of the last decisions, in turn */
+    uint32_t answered_next;
 
     bool place_wanted; /* something changed that may let a queued run start; not part of the
                           state */
@@ -183,10 +189,25 @@ bool loss_sound(int64_t loss_micro);
 /* ---- verdict.c ----------------------------------------------------------------------- */
 
 void on_gate(struct core *core, const struct event *event, const struct output *output);
-void on_decide(struct core *core, const struct event *event, const struct output *output);
 
 /* Decides every gate of the run that was reported and has no verdict. */
 void verdict_pending(struct core *core, uint32_t run, const struct output *output);
+
+/* ---- request.c ----------------------------------------------------------------------- */
+
+/* Opens a question, as the record that asks it says: part of applying that record. */
+void request_open(struct core *core, struct request *request, uint32_t owner, uint32_t attempt);
+
+/* Whom a question goes to when its time is over: NO_INDEX when it goes to nobody else. */
+uint32_t request_heir(const struct core *core, const struct request *request);
+
+/* When something must be done about an open question; TIME_NEVER when nothing must. */
+int64_t request_due_ns(const struct core *core, const struct request *request);
+
+/* Hands an overdue question about a run (NO_INDEX: about the tier) on, or decides it. */
+void request_overdue(struct core *core, uint32_t run, const struct output *output);
+
+void on_decide(struct core *core, const struct event *event, const struct output *output);
 
 /* ---- budget.c ------------------------------------------------------------------------ */
 

@@ -139,6 +139,34 @@ static void mix_gate(struct digest *digest, const struct run_gate *gate)
     mix_string(digest, gate->checkpoint);
 }
 
+static void mix_hash(struct digest *digest, const struct sha256 *hash)
+{
+    for (size_t i = 0; i < sizeof hash->bytes; i += sizeof(uint64_t)) {
+        uint64_t part = 0; /* put together by hand: the same on every machine */
+        for (size_t k = 0; k < sizeof part; k++)
+            part = part << 8 | hash->bytes[i + k];
+        mix(digest, part);
+    }
+}
+
+static void mix_request(struct digest *digest, const struct request *request)
+{
+    mix(digest, request->id);
+    mix(digest, request->open);
+    mix(digest, request->delegated);
+    mix(digest, request->owner);
+    mix(digest, request->first_owner);
+    mix(digest, request->attempt);
+    mix_signed(digest, request->asked_ns);
+    mix_signed(digest, request->since_ns);
+    mix_signed(digest, request->deadline_ns);
+    mix(digest, request->rule);
+    mix_signed(digest, request->observed_micro);
+    mix_signed(digest, request->bound_micro);
+    mix(digest, request->rank);
+    mix(digest, request->siblings);
+}
+
 static void mix_guard(struct digest *digest, const struct guard_state *guard)
 {
     mix_signed(digest, guard->held_ns);
@@ -232,6 +260,7 @@ static void mix_run(struct digest *digest, const struct core *core, const struct
     mix_string(digest, run->resume_path);
     mix(digest, run->resume_pinned);
     mix(digest, run->pinned_attempt);
+    mix_request(digest, &run->request);
     mix_guard(digest, &run->guard);
     for (size_t c = 0; c < RETRY_CLASS_COUNT; c++)
         mix(digest, run->retries[c]);
@@ -271,6 +300,11 @@ uint64_t core_digest(const struct core *core)
     mix(&digest, budget->tier_asked);
     mix(&digest, budget->tier_refused);
     mix_signed(&digest, budget->tier_asked_ns);
+    mix_request(&digest, &budget->request);
+    mix(&digest, core->request_count);
+    for (size_t i = 0; i < ARRAY_COUNT(core->answered); i++)
+        mix_hash(&digest, &core->answered[i]);
+    mix(&digest, core->answered_next);
     mix(&digest, core->epoch);
     mix(&digest, core->workers_expected);
     mix(&digest, core->workers_joined);

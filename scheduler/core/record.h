@@ -14,6 +14,7 @@
 #include "proto/base/defs.h"
 #include "proto/base/error.h"
 #include "proto/base/hash.h"
+#include "proto/base/sshsig.h"
 #include "proto/base/text.h"
 #include "scheduler/policy/policy.h"
 
@@ -55,9 +56,23 @@ struct tier_spec {
     uint32_t owner_index; /* NO_INDEX: opened automatically */
 };
 
+/* What becomes of a question that nobody answered in time. */
+#define OTHERWISES(X) X(WAIT, "wait") X(GO, "go") X(NO_GO, "no-go")
+
+enum otherwise {
+#define X(id, name) OTHERWISE_##id,
+    OTHERWISES(X) OTHERWISE_COUNT
+#undef X
+};
+
 struct owner_spec {
     char name[NAME_MAX_BYTES];
-    char role[16]; /* "research", "spend", "data", "evaluation", or empty */
+    char role[16];      /* "research", "spend", "data", "evaluation", or empty */
+    uint32_t key_count; /* with one or more, every answer must be signed by one of them */
+    struct ssh_key keys[OWNER_KEYS_MAX];
+    uint32_t delegate_index;  /* who is asked when the time is over; NO_INDEX: nobody */
+    int64_t answer_within_ns; /* 0: no deadline */
+    enum otherwise otherwise; /* what then applies, when nobody answers */
 };
 
 struct device_class {
@@ -302,7 +317,16 @@ struct record_gate {
 
 enum decision_subject { SUBJECT_GATE, SUBJECT_RUN, SUBJECT_TIER };
 
-/* A verdict. HOLD asks `owner`; the owner's GO or NO-GO is a later DECISION and final. */
+/* How an owner's answer came. */
+struct signoff {
+    struct sha256 origin;  /* of its file: name and bytes */
+    struct text statement; /* what was signed, byte for byte; empty when nothing was */
+    struct text signature; /* of it, as ssh-keygen writes it */
+};
+
+/* A verdict. HOLD asks `owner`; the owner's GO or NO-GO is a later DECISION and final. A HOLD
+ * by default asks the delegate instead; a GO or NO-GO by default is what the campaign says for
+ * a question that was not answered in time. */
 struct record_decision {
     enum decision_subject subject;
     uint32_t run, slot, tier; /* by subject; others NO_INDEX */
@@ -312,8 +336,11 @@ struct record_decision {
     int64_t asked_ns; /* when the question arose; the record's time is when it was answered */
     int64_t observed_micro, bound_micro;
     uint32_t rank, siblings;
-    struct text reason; /* the owner's words, or what is asked */
-    bool is_signed;     /* carries a verified signature */
+    struct text reason;     /* the owner's words, or what is asked */
+    bool is_signed;         /* carries a verified signature */
+    bool by_default;        /* nobody answered until the deadline */
+    uint64_t request;       /* which question it asks or answers: counts from 1; 0 = by rule */
+    struct signoff signoff; /* an owner's answer */
 };
 
 struct record_incident {
@@ -421,5 +448,6 @@ const char *run_state_name(enum run_state state);
 const char *intent_name(enum intent intent);
 const char *reason_name(enum reason reason);
 const char *ending_name(enum ending ending);
+const char *otherwise_name(enum otherwise otherwise);
 
 #endif

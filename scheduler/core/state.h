@@ -7,6 +7,23 @@
 
 #include "scheduler/core/core.h"
 
+/* A question to an owner: about a gate that is on hold, a held run, or a tier. Kept after it was
+ * answered, until the next one is asked. */
+struct request {
+    uint64_t id; /* counts from 1 over the campaign; 0: nothing was asked yet */
+    bool open;
+    bool delegated;       /* the first owner's time is over: the delegate is asked */
+    uint32_t owner;       /* who is asked: always exactly one */
+    uint32_t first_owner; /* who was asked first: whose deadlines and default apply */
+    uint32_t attempt;     /* of the run, when it was asked */
+    int64_t asked_ns;     /* when it was asked first */
+    int64_t since_ns;     /* since when `owner` is asked */
+    int64_t deadline_ns;  /* until when; TIME_NEVER */
+    enum gate_rule rule;  /* what the HOLD was for: as in its record */
+    int64_t observed_micro, bound_micro;
+    uint32_t rank, siblings;
+};
+
 /* A gate point of one run. */
 struct run_gate {
     uint32_t gate_index;
@@ -58,6 +75,8 @@ struct run {
     char resume_path[PATH_MAX_BYTES];
     uint32_t pinned_attempt; /* checkpoints of attempts up to this one are passed over */
     bool resume_pinned;      /* the decision went back to this checkpoint: not to a newer one */
+
+    struct request request; /* about one of its gates, or about itself */
 
     struct guard_state guard;
     uint16_t retries[RETRY_CLASS_COUNT];
@@ -120,6 +139,7 @@ struct budget {
     bool tier_asked; /* the next tier's owner has been asked */
     bool tier_refused;
     int64_t tier_asked_ns;
+    struct request request; /* about the next tier */
 };
 
 /* Exactly the campaign as recorded; NULL before it is known. Its gates array is the core's own.
@@ -137,6 +157,12 @@ const struct run_gate *core_run_gate(const struct core *core, uint32_t run, uint
 const struct gate_spec *core_gate(const struct core *core, uint32_t gate_index);
 uint32_t core_find_run(const struct core *core, struct text name); /* NO_INDEX if none */
 uint32_t core_find_gate(const struct core *core, uint32_t run, struct text gate); /* slot */
+
+/* The question about a run or one of its gates; NO_INDEX: about the next tier. */
+const struct request *core_request(const struct core *core, uint32_t run);
+
+/* True when the decision that came in this file is among the last that were recorded. */
+bool core_answered(const struct core *core, const struct sha256 *origin);
 
 /* The run's live attempt, or NULL. */
 const struct attempt *core_attempt(const struct core *core, uint32_t run);

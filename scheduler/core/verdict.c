@@ -1,4 +1,4 @@
-/* verdict.c - gates that were reached, and the decisions of owners. */
+/* verdict.c - gates that were reached. */
 
 #include "scheduler/core/internal.h"
 
@@ -124,6 +124,7 @@ static void decide_gate(struct core *core, uint32_t run_index, uint32_t slot,
                                               .verdict = verdict.verdict,
                                               .rule = verdict.rule,
                                               .owner = hold ? spec->owner_index : NO_INDEX,
+                                              .request = hold ? core->request_count + 1 : 0,
                                               .asked_ns = gate->asked_ns,
                                               .observed_micro = verdict.observed_micro,
                                               .bound_micro = verdict.bound_micro,
@@ -207,86 +208,4 @@ void on_gate(struct core *core, const struct event *event, const struct output *
     fold_loss(run, loss_micro, &record.as.gate);
     core_emit(core, output, &record);
     decide_gate(core, run_index, slot, output);
-}
-
-/* ---- owners -------------------------------------------------------------------------- */
-
-/* Why this sign-off is refused, or NULL. */
-static const char *refusal(const struct core *core, const struct event *event)
-{
-    uint32_t run = event->as.decide.run, slot = event->as.decide.slot;
-    uint32_t asked = NO_INDEX;
-    if (event->as.decide.verdict != VERDICT_GO && event->as.decide.verdict != VERDICT_NO_GO)
-        return "a sign-off was refused: its verdict is neither GO nor NO-GO";
-    if (event->as.decide.subject == SUBJECT_TIER) {
-        const struct budget *budget = &core->budget;
-        if (!budget->tier_asked || event->as.decide.tier != budget->tiers_open)
-            return "a sign-off was refused: nobody asked about this tier";
-        asked = core->campaign.tiers[budget->tiers_open].owner_index;
-    } else {
-        if (run >= core->run_count) return "a sign-off was refused: no such run";
-        const struct run *r = &core->runs[run];
-        if (event->as.decide.subject == SUBJECT_GATE) {
-            if (slot >= r->gate_count ||
-                core->run_gates[r->first_gate + slot].verdict != VERDICT_HOLD)
-                return "a sign-off was refused: this gate is not on hold";
-            asked = core->gates[core->run_gates[r->first_gate + slot].gate_index].owner_index;
-        } else {
-            if (r->state != RUN_STATE_HELD || r->reason != REASON_INCIDENT)
-                return "a sign-off was refused: this run is not held";
-            asked = r->owner_index;
-        }
-    }
-    if (asked != NO_INDEX && event->as.decide.owner != asked)
-        return "a sign-off was refused: another owner is asked";
-    return NULL;
-}
-
-/* The decision came while the attempt was still being stopped for the hold. */
-static void redirect_stop(struct core *core, uint32_t run_index, enum verdict verdict,
-                          uint32_t slot, const struct output *output)
-{
-    struct stop_order order = {
-        .intent = verdict == VERDICT_GO ? INTENT_REQUEUE : INTENT_STOP,
-        .reason = REASON_OWNER,
-        .pinned_slot = slot,
-    };
-    attempt_stop(core, run_index, &order, output);
-}
-
-void on_decide(struct core *core, const struct event *event, const struct output *output)
-{
-    const char *refused = refusal(core, event);
-    if (refused) {
-        core_note(core, output, event->as.decide.run, refused);
-        return;
-    }
-    enum decision_subject subject = event->as.decide.subject;
-    uint32_t run = subject == SUBJECT_TIER ? NO_INDEX : event->as.decide.run;
-    uint32_t slot = subject == SUBJECT_GATE ? event->as.decide.slot : NO_INDEX;
-    int64_t asked_ns = subject == SUBJECT_TIER ? core->budget.tier_asked_ns
-                       : subject == SUBJECT_GATE
-                           ? run_gates_of(core, &core->runs[run])[slot].asked_ns
-                           : core->runs[run].state_since_ns;
-    struct record record = {
-        .kind = RECORD_DECISION,
-        .as.decision = { .subject = subject,
-                         .run = run,
-                         .slot = slot,
-                         .tier = subject == SUBJECT_TIER ? event->as.decide.tier : NO_INDEX,
-                         .verdict = event->as.decide.verdict,
-                         .rule = GATE_RULE_SIGNOFF,
-                         .owner = event->as.decide.owner,
-                         .asked_ns = asked_ns,
-                         .observed_micro = LOSS_UNKNOWN,
-                         .bound_micro = LOSS_UNKNOWN,
-                         .reason = event->as.decide.reason,
-                         .is_signed = event->as.decide.is_signed }
-    };
-    core_emit(core, output, &record);
-    if (subject == SUBJECT_GATE && attempt_of(core, run) &&
-        !run_state_ended(core->runs[run].state))
-        redirect_stop(core, run, event->as.decide.verdict, slot, output);
-    if (subject == SUBJECT_GATE && event->as.decide.verdict == VERDICT_GO)
-        budget_release(core, run, output);
 }

@@ -485,6 +485,7 @@ static enum err decide_run(struct audit *audit, const struct record_decision *de
     struct run_book *run = run_at(audit, decision->run);
     if (run == NULL || run->state != RUN_STATE_HELD || decision->owner == NO_INDEX)
         return breaks(error, "a held run is decided by its owner, and only then");
+    if (decision->verdict == VERDICT_HOLD) return ERR_OK; /* it goes to the delegate */
     return move_to(audit, run,
                    decision->verdict == VERDICT_GO ? RUN_STATE_QUEUED : RUN_STATE_STOPPED,
                    error);

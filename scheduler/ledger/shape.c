@@ -59,6 +59,8 @@
 
 enum {
     FREE_MAX = 1023,
+    STATEMENT_MAX = 4095,
+    SIGNATURE_MAX = SSH_ARMOR_BYTES_MAX - 1,
     LABEL_MAX = NAME_MAX_BYTES - 1,
     PATH_MAX_LEN = PATH_MAX_BYTES - 1,
     LAUNCH_MAX = 65536,
@@ -82,11 +84,23 @@ static const struct shape tier_spec_shape = { SHAPE(
 #undef RECORD
 #undef MESSAGE
 
+#define RECORD struct ssh_key
+#define MESSAGE Penstock__Ledger__OwnerKey
+static const struct field owner_key_fields[] = { { HASH(bytes) } };
+static const struct shape owner_key_shape = { SHAPE(
+    "owner's key", owner_key_fields, penstock__ledger__owner_key__descriptor, NULL) };
+#undef RECORD
+#undef MESSAGE
+
 #define RECORD struct owner_spec
 #define MESSAGE Penstock__Ledger__OwnerSpec
 static const struct field owner_spec_fields[] = {
     { NAME(name, 1) },
     { NAME(role, 0) },
+    { LIST(keys, key_count, owner_key_shape, 0, OWNER_KEYS_MAX) },
+    { U32(delegate_index, ANY32) },
+    { I64(answer_within_ns, NOT_NEGATIVE) },
+    { ENUM(otherwise, OTHERWISE_COUNT) },
 };
 static const struct shape owner_spec_shape = { SHAPE(
     "owner", owner_spec_fields, penstock__ledger__owner_spec__descriptor, NULL) };
@@ -209,6 +223,9 @@ static const char *campaign_rule(const void *record)
     }
     if (campaign->budget_micros != covered_micros)
         return "budget_micros is not the last tier's";
+    for (uint32_t i = 0; i < campaign->owner_count; i++)
+        if (!names_owner(campaign, campaign->owners[i].delegate_index))
+            return "an owner's delegate is not listed";
     for (uint32_t i = 0; i < campaign->gate_count; i++)
         if (!names_owner(campaign, campaign->gates[i].owner_index))
             return "a gate's owner is not listed";
@@ -508,6 +525,18 @@ static const char *decision_rule(const void *record)
     return has_tier && !has_run && !has_slot ? NULL : "a tier is named by tier";
 }
 
+#define RECORD struct signoff
+#define MESSAGE Penstock__Ledger__SignOff
+static const struct field signoff_fields[] = {
+    { HASH(origin) },
+    { BYTES(statement, STATEMENT_MAX) },
+    { BYTES(signature, SIGNATURE_MAX) },
+};
+static const struct shape signoff_shape = { SHAPE(
+    "sign-off", signoff_fields, penstock__ledger__sign_off__descriptor, NULL) };
+#undef RECORD
+#undef MESSAGE
+
 #define RECORD struct record_decision
 #define MESSAGE Penstock__Ledger__Decision
 static const struct field decision_fields[] = {
@@ -525,6 +554,9 @@ static const struct field decision_fields[] = {
     { U32(siblings, ANY32) },
     { FREE(reason, FREE_MAX) },
     { BOOL(is_signed) },
+    { U64(request) },
+    { BOOL(by_default) },
+    { ONE_IF(signoff, signoff_shape) },
 };
 static const struct shape decision_shape = { SHAPE(
     "decision", decision_fields, penstock__ledger__decision__descriptor, decision_rule) };

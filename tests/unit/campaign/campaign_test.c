@@ -179,6 +179,14 @@ static void money_and_owners_are_read(void **state)
     assert_int_equal(c.spec.devices[1].peak_flops, 1000000000);
     assert_int_equal(c.spec.classes[2].rate_micros, 0);
     assert_int_equal(c.spec.owner_count, 3);
+    assert_int_equal(c.spec.owners[0].key_count, 1);
+    assert_int_equal(c.spec.owners[0].answer_within_ns, 36 * NS_PER_HOUR);
+    assert_int_equal(c.spec.owners[0].delegate_index, 2);
+    assert_int_equal(c.spec.owners[0].otherwise, OTHERWISE_NO_GO);
+    assert_int_equal(c.spec.owners[1].key_count, 0);
+    assert_int_equal(c.spec.owners[1].answer_within_ns, 0);
+    assert_int_equal(c.spec.owners[1].delegate_index, NO_INDEX);
+    assert_int_equal(c.spec.owners[1].otherwise, OTHERWISE_WAIT);
     assert_string_equal(c.spec.owners[1].name, "bob");
     assert_string_equal(c.spec.owners[1].role, "spend");
     assert_string_equal(c.spec.owners[2].role, "");

@@ -128,6 +128,8 @@ static void put_decision(struct player *player, const struct record_decision *de
                   run_name(player, decision->run), verdict_name(decision->verdict));
     if (decision->owner != NO_INDEX)
         writer_format(&player->out, " owner=%s", player->spec.owners[decision->owner].name);
+    if (decision->by_default) writer_string(&player->out, " by default");
+    if (decision->is_signed) writer_string(&player->out, " signed");
     if (decision->subject == SUBJECT_GATE && decision->owner == NO_INDEX)
         writer_format(&player->out, " rule=%s rank=%u siblings=%u",
                       gate_rule_name(decision->rule), decision->rank, decision->siblings);
@@ -302,6 +304,7 @@ static void do_campaign(struct player *player)
     spec->owner_count = 2;
     text_copy(spec->owners[0].name, NAME_MAX_BYTES, TEXT("alice"));
     text_copy(spec->owners[1].name, NAME_MAX_BYTES, TEXT("bob"));
+    spec->owners[0].delegate_index = spec->owners[1].delegate_index = NO_INDEX;
     read_tiers(player);
     spec->class_count = 2;
     text_copy(spec->classes[0].name, NAME_MAX_BYTES, TEXT("cpu"));
@@ -336,6 +339,19 @@ static void do_campaign(struct player *player)
                               .exit_code = RUNBOOK_EXIT_ANY,
                               .step_count = 1,
                               .steps = { { RUNBOOK_RESTART, RUNBOOK_UNLIMITED } } };
+}
+
+/* owner 0 [answer=60] [delegate=1] [otherwise=go|no-go] [keyed] : before `start` */
+static void do_owner(struct player *player)
+{
+    struct owner_spec *owner = &player->spec.owners[index_word(player, 1)];
+    struct text otherwise = value_of(player, "otherwise");
+    owner->answer_within_ns = seconds_ns(player, "answer", 0);
+    owner->delegate_index = number(player, "delegate", NO_INDEX);
+    owner->key_count = has_flag(player, "keyed");
+    owner->otherwise = text_is(otherwise, "go")      ? OTHERWISE_GO
+                       : text_is(otherwise, "no-go") ? OTHERWISE_NO_GO
+                                                     : OTHERWISE_WAIT;
 }
 
 /* gate g1 step=100 [milestone=2.5] [eta=2 siblings=2] [penstock=2.5] [util=0.3] [signoff] owner=0
@@ -565,7 +581,7 @@ static void do_gone(struct player *player)
     step(player, &event);
 }
 
-/* decide gate RUN SLOT go|no-go owner=0, decide run RUN go owner=0, decide tier TIER go owner=0
+/* decide gate RUN SLOT go|no-go owner=0 [request=1] [signed], decide run RUN go owner=0, decide tier TIER go owner=0
  */
 static void do_decide(struct player *player)
 {
@@ -582,6 +598,8 @@ static void do_decide(struct player *player)
     }
     event.as.decide.verdict = has_flag(player, "no-go") ? VERDICT_NO_GO : VERDICT_GO;
     event.as.decide.owner = number(player, "owner", 0);
+    event.as.decide.request = number(player, "request", 0);
+    event.as.decide.is_signed = has_flag(player, "signed");
     event.as.decide.reason = TEXT("because");
     step(player, &event);
 }
@@ -636,26 +654,13 @@ static const struct {
     const char *name;
     void (*play)(struct player *player);
 } commands[] = {
-    { "campaign", do_campaign },
-    { "gate", do_gate },
-    { "start", do_start },
-    { "run", do_run },
-    { "epoch", do_epoch },
-    { "hello", do_hello },
-    { "lost", do_lost },
-    { "beat", do_beat },
-    { "started", do_started },
-    { "reach", do_reach },
-    { "checkpoint", do_checkpoint },
-    { "exit", do_exit },
-    { "gone", do_gone },
-    { "decide", do_decide },
-    { "suspend", do_suspend },
-    { "space", do_space },
-    { "tick", do_tick },
-    { "rouse", do_rouse },
-    { "money", do_money },
-    { "waits", do_waits },
+    { "campaign", do_campaign }, { "gate", do_gate },   { "owner", do_owner },
+    { "start", do_start },       { "run", do_run },     { "epoch", do_epoch },
+    { "hello", do_hello },       { "lost", do_lost },   { "beat", do_beat },
+    { "started", do_started },   { "reach", do_reach }, { "checkpoint", do_checkpoint },
+    { "exit", do_exit },         { "gone", do_gone },   { "decide", do_decide },
+    { "suspend", do_suspend },   { "space", do_space }, { "tick", do_tick },
+    { "rouse", do_rouse },       { "money", do_money }, { "waits", do_waits },
 };
 
 static void split(struct player *player, struct text line)

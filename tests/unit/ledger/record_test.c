@@ -577,7 +577,8 @@ static void test_no_field_is_forgotten(void **state)
     } rows[] = {
 #define SIZE(type, expected) { #type, sizeof(struct type), expected }
         SIZE(tier_spec, 16),
-        SIZE(owner_spec, 80),
+        SIZE(owner_spec, 232),
+        SIZE(ssh_key, 32),
         SIZE(device_class, 72),
         SIZE(guard_spec, 88),
         SIZE(runbook_step, 8),
@@ -599,7 +600,8 @@ static void test_no_field_is_forgotten(void **state)
         SIZE(record_window, 312),
         SIZE(record_checkpoint, 40),
         SIZE(record_gate, 72),
-        SIZE(record_decision, 88),
+        SIZE(signoff, 64),
+        SIZE(record_decision, 160),
         SIZE(record_incident, 88),
         SIZE(record_stopping, 64),
         SIZE(record_member_ended, 48),
@@ -610,7 +612,7 @@ static void test_no_field_is_forgotten(void **state)
         SIZE(record_note, 24),
         SIZE(record_closed, 4),
         SIZE(run_spec, 592),
-        SIZE(campaign_spec, 7792),
+        SIZE(campaign_spec, 10232),
 #undef SIZE
     };
     if (sizeof(void *) != 8) skip();

@@ -163,17 +163,33 @@ static void make_gate_spec(struct sample *s, uint32_t owners, struct gate_spec *
     }
 }
 
+static void bytes32(struct sample *s, uint8_t to[SHA256_BYTES])
+{
+    for (size_t i = 0; i < SHA256_BYTES; i++)
+        to[i] = (uint8_t)rng_u64(&s->rng);
+}
+
+static void make_owner_terms(struct sample *s, uint32_t owners, struct owner_spec *owner)
+{
+    owner->key_count = choice(s, OWNER_KEYS_MAX + 1);
+    for (uint32_t k = 0; k < owner->key_count; k++)
+        bytes32(s, owner->keys[k].bytes);
+    owner->delegate_index = coin(s) ? NO_INDEX : choice(s, owners);
+    owner->answer_within_ns = amount(s);
+    owner->otherwise = (enum otherwise)choice(s, OTHERWISE_COUNT);
+}
+
 static void make_campaign(struct sample *s, struct campaign_spec *c)
 {
     name(s, c->name, 1, sizeof(c->name));
     name(s, c->currency, 1, sizeof(c->currency));
-    for (size_t i = 0; i < SHA256_BYTES; i++)
-        c->file_hash.bytes[i] = (uint8_t)rng_u64(&s->rng);
+    bytes32(s, c->file_hash.bytes);
     c->file_text = bytes_text(s, SAMPLE_TEXT_BYTES);
     c->owner_count = choice(s, OWNERS_MAX + 1);
     for (uint32_t i = 0; i < c->owner_count; i++) {
         name(s, c->owners[i].name, 1, sizeof(c->owners[i].name));
         name(s, c->owners[i].role, 0, sizeof(c->owners[i].role));
+        make_owner_terms(s, c->owner_count, &c->owners[i]);
     }
     c->tier_count = 1 + choice(s, TIERS_MAX);
     for (uint32_t i = 0; i < c->tier_count; i++) {
@@ -377,6 +393,12 @@ static void make_decision(struct sample *s, struct record_decision *decision)
     decision->siblings = u32(s);
     decision->reason = text(s, 0, 1023);
     decision->is_signed = coin(s);
+    decision->request = u64(s);
+    decision->by_default = coin(s);
+    if (coin(s)) return;
+    bytes32(s, decision->signoff.origin.bytes);
+    decision->signoff.statement = bytes_text(s, 4095);
+    decision->signoff.signature = bytes_text(s, SSH_ARMOR_BYTES_MAX - 1);
 }
 
 static void make_incident(struct sample *s, struct record_incident *incident)
@@ -543,7 +565,11 @@ static uint32_t texts_of(struct record *r, struct text *texts[SAMPLE_TEXTS])
     if (r->kind == RECORD_WORKER_LOST) texts[n++] = &r->as.worker_lost.cause;
     if (r->kind == RECORD_CHECKPOINT) texts[n++] = &r->as.checkpoint.path;
     if (r->kind == RECORD_GATE) texts[n++] = &r->as.gate.checkpoint;
-    if (r->kind == RECORD_DECISION) texts[n++] = &r->as.decision.reason;
+    if (r->kind == RECORD_DECISION) {
+        texts[n++] = &r->as.decision.reason;
+        texts[n++] = &r->as.decision.signoff.statement;
+        texts[n++] = &r->as.decision.signoff.signature;
+    }
     if (r->kind == RECORD_INCIDENT) texts[n++] = &r->as.incident.detail;
     if (r->kind == RECORD_INCIDENT) texts[n++] = &r->as.incident.stderr_tail;
     if (r->kind == RECORD_INCIDENT) texts[n++] = &r->as.incident.ras;
