@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 enum { HELP_BYTES = 8192 };
 
@@ -90,6 +92,17 @@ static const char *lookup(const char *name)
     return getenv(name);
 }
 
+/* Whom its gang has left gives the member that left a moment to end and say why: what reaches
+ * the coordinator first is taken for the cause. A signal cuts it short; the watchdog waits. */
+static void let_the_cause_be_told(const struct job *job)
+{
+    const struct timespec moment = { .tv_sec = 1 };
+    if (job->size == 1 || stop_requested != 0) return;
+    unsigned left_s = alarm(0);
+    (void)nanosleep(&moment, NULL);
+    (void)alarm(left_s);
+}
+
 static int train(const struct options *options, struct job *job, struct error *error)
 {
     struct events *events;
@@ -110,6 +123,7 @@ static int train(const struct options *options, struct job *job, struct error *e
                                          (int64_t)(options->gang_timeout * (double)NS_PER_S) };
         code = train_run(&setup, error);
     }
+    if (code == EXIT_GANG) let_the_cause_be_told(job);
     if (code != EXIT_DONE) events_failure(events, error->text);
     events_close(events);
     return code == EXIT_DONE ? EXIT_DONE : fail(code, error);
