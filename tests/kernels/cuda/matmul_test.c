@@ -457,7 +457,7 @@ static void the_peak_is_measured(void **state)
         setup(&f, &shapes[2], (enum kernels_type)type);
         assert_int_equal(cuda_matmul_peak(f.gpu, &peak, NULL), ERR_OK);
         assert_true(peak.flops_per_s > 1e7);
-        assert_true(peak.flops_per_s < 1e14);
+        assert_true(peak.flops_per_s < 1e17); /* no chip is near that */
         assert_string_equal(peak.source, type == KERNELS_BF16 ? "gemm bf16" : "gemm fp32");
         teardown(&f);
     }
