@@ -26,7 +26,8 @@ enum {
     SPLIT_ROWS = 64,  /* rows that one partial sum has at least */
     PEAK_SIZE_MIN = 512,
     PEAK_SIZE_MAX = 8192,
-    PEAK_PRODUCTS = 8, /* between two looks at the clock */
+    PEAK_WORDS = 16381, /* of noise; a prime, so that no two rows of a matrix are the same */
+    PEAK_PRODUCTS = 8,  /* between two looks at the clock */
     PEAK_ROUNDS = 3
 };
 
@@ -568,7 +569,7 @@ static void peak_fill(struct kernels_device *device, void *matrix, size_t bytes)
 {
     static const float scale = 1.0f / 65536.0f;
     uint32_t noise = 1;
-    uint32_t words[1024];
+    uint32_t words[PEAK_WORDS];
     for (size_t i = 0; i < ARRAY_COUNT(words); i++) {
         noise = noise * 1664525u + 1013904223u; /* Numerical Recipes, 3rd edition, 7.1 */
         const float x =
