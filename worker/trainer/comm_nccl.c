@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/bucket.h"
 #include "kernels/cuda/device.h"
+#include "proto/base/text.h"
 
 #include <cuda_runtime_api.h>
 #include <nccl.h>
@@ -31,6 +32,7 @@ struct comm_nccl {
     enum state state;
     struct error failure; /* of STATE_FAILED */
     ncclComm_t nccl;      /* NULL: not met yet, or aborted */
+    char name[128];       /* NCCL keeps its address as long as the communicator */
     void (*aborting)(void *context);
     void *context; /* of `aborting` */
     int64_t timeout_ns;
@@ -368,7 +370,8 @@ static enum err meet(struct comm_nccl *comm, const struct module_gang *gang)
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
 #if NCCL_VERSION_CODE >= NCCL_VERSION(2, 27, 0)
-    config.commName = gang->name;
+    (void)text_copy(comm->name, sizeof(comm->name), text_of(gang->name));
+    config.commName = comm->name;
 #endif
     memcpy(&id, gang->id, sizeof(id));
     ncclResult_t code =

@@ -71,7 +71,9 @@ struct ncclComm {
     int polls; /* that still say ncclInProgress */
     long calls;
     uint64_t sequence;
-    char name[108];     /* of the hub's socket */
+    char name[108];    /* of the hub's socket */
+    const char *label; /* the caller's memory, as NCCL keeps it */
+    char label_then[128];
     char text[256];     /* of the last error */
     struct peer *peers; /* [size]; of a member that is not the hub, the hub alone */
     int peer_count;
@@ -431,6 +433,11 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *out, int size, ncclUniqueId id, 
         comm->peers[0].known = true;
         (void)cudaDeviceGetPCIBusId(comm->peers[0].bus_id, BUS_ID_BYTES, 0);
     }
+#if NCCL_VERSION_CODE >= NCCL_VERSION(2, 27, 0)
+    comm->label = config->commName;
+#endif
+    if (comm->label != NULL)
+        (void)snprintf(comm->label_then, sizeof(comm->label_then), "%s", comm->label);
     *out = comm;
     bool blocks = config->blocking != 0 || (blocking != NULL && strcmp(blocking, "1") == 0);
     while (blocks && comm->state == ncclInProgress)
@@ -587,6 +594,8 @@ ncclResult_t ncclAllReduce(const void *from, void *to, size_t count, ncclDataTyp
     if (is_broken(comm)) return comm->state;
     if (comm->state == ncclInProgress || comm->polls > 0 || from != to)
         return fail(comm, ncclInvalidUsage, "a call came before the last was through");
+    if (comm->label != NULL && strcmp(comm->label, comm->label_then) != 0)
+        return fail(comm, ncclInvalidUsage, "the communicator's name has gone");
     comm->calls++;
     if (comm->calls == standin_fault_number("PENSTOCK_FAKE_NCCL_ERROR", 0))
         return fail(comm, ncclInternalError, "refused on request");
