@@ -94,21 +94,22 @@ bool on_piece(const void *at)
     return reinterpret_cast<uintptr_t>(at) % 16 == 0;
 }
 
-/* Launches one kernel of a tile of `side` rows a block. */
+/* Launches one kernel of a tile of `side` rows a block. False once the device has failed. */
 template <class... Parameters, class... Arguments>
-void run(struct kernels_device *device, const char *operation, void (*kernel)(Parameters...),
+bool run(struct kernels_device *device, const char *operation, void (*kernel)(Parameters...),
          int threads, size_t shared_bytes, const struct shape &s, int64_t batch_rows,
          Arguments... arguments)
 {
-    if (shared_bytes > SHARED_BYTES_PLAIN)
-        cuda_device_note(device,
-                         cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
-                                              cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                              static_cast<int>(shared_bytes)),
-                         operation);
+    if (shared_bytes > SHARED_BYTES_PLAIN) {
+        cudaError_t code = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
+                                                cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                static_cast<int>(shared_bytes));
+        cuda_device_note(device, code, operation);
+        if (code != cudaSuccess) return false;
+    }
     LAUNCH(kernel, blocks_of(s, batch_rows), threads, shared_bytes, cuda_device_stream(device),
            s, arguments...);
-    cuda_device_note(device, cudaGetLastError(), operation);
+    return cuda_device_launched(device, operation);
 }
 
 template <int D>
@@ -117,21 +118,22 @@ void forward_on_tensor_cores(struct kernels_device *device,
 {
     using plan = forward_plan<D>;
     const struct shape s = shape_of(args->context, args->width, args->heads, plan::QUERIES);
-    run(device, "attention", forward_mma<D>, plan::WARPS * WARP, plan::SHARED_BYTES, s,
-        args->batch_rows, static_cast<const bf16 *>(args->qkv), static_cast<bf16 *>(args->out),
-        args->logsum);
+    (void)run(device, "attention", forward_mma<D>, plan::WARPS * WARP, plan::SHARED_BYTES, s,
+              args->batch_rows, static_cast<const bf16 *>(args->qkv),
+              static_cast<bf16 *>(args->out), args->logsum);
 }
 
 template <class real, int WIDTH>
 void forward_plainly(struct kernels_device *device, const struct kernels_attention *args)
 {
     const struct shape s = shape_of(args->context, args->width, args->heads, SIDE);
-    run(device, "attention", forward_plain<real, WIDTH>, PLAIN_THREADS, 0, s, args->batch_rows,
-        static_cast<const real *>(args->qkv), static_cast<real *>(args->out), args->logsum);
+    (void)run(device, "attention", forward_plain<real, WIDTH>, PLAIN_THREADS, 0, s,
+              args->batch_rows, static_cast<const real *>(args->qkv),
+              static_cast<real *>(args->out), args->logsum);
 }
 
 template <class real, int LANES, bool PIECES>
-void delta_run(struct kernels_device *device, const struct kernels_attention_backward *args)
+bool delta_run(struct kernels_device *device, const struct kernels_attention_backward *args)
 {
     const struct shape s = shape_of(args->context, args->width, args->heads, SIDE);
     const int64_t count = args->batch_rows * args->context * args->heads;
@@ -142,7 +144,7 @@ void delta_run(struct kernels_device *device, const struct kernels_attention_bac
            s, count, static_cast<const real *>(args->out),
            static_cast<const real *>(args->out_grad),
            static_cast<float *>(cuda_device_scratch(device)));
-    cuda_device_note(device, cudaGetLastError(), "attention_backward");
+    return cuda_device_launched(device, "attention_backward");
 }
 
 template <int D>
@@ -155,15 +157,16 @@ void backward_on_tensor_cores(struct kernels_device *device,
     const bf16 *out_grad = static_cast<const bf16 *>(args->out_grad);
     bf16 *qkv_grad = static_cast<bf16 *>(args->qkv_grad);
     const float *delta = static_cast<const float *>(cuda_device_scratch(device));
-    delta_run<bf16, D / 8, true>(device, args);
-    run(device, "attention_backward", key_grad_mma<D>, for_keys::WARPS * WARP,
-        for_keys::SHARED_BYTES,
-        shape_of(args->context, args->width, args->heads, for_keys::KEYS), args->batch_rows,
-        qkv, out_grad, args->logsum, delta, qkv_grad);
-    run(device, "attention_backward", query_grad_mma<D>, for_queries::WARPS * WARP,
-        for_queries::SHARED_BYTES,
-        shape_of(args->context, args->width, args->heads, for_queries::QUERIES),
-        args->batch_rows, qkv, out_grad, args->logsum, delta, qkv_grad);
+    if (!delta_run<bf16, D / 8, true>(device, args)) return;
+    if (!run(device, "attention_backward", key_grad_mma<D>, for_keys::WARPS * WARP,
+             for_keys::SHARED_BYTES,
+             shape_of(args->context, args->width, args->heads, for_keys::KEYS),
+             args->batch_rows, qkv, out_grad, args->logsum, delta, qkv_grad))
+        return;
+    (void)run(device, "attention_backward", query_grad_mma<D>, for_queries::WARPS * WARP,
+              for_queries::SHARED_BYTES,
+              shape_of(args->context, args->width, args->heads, for_queries::QUERIES),
+              args->batch_rows, qkv, out_grad, args->logsum, delta, qkv_grad);
 }
 
 template <class real, int WIDTH>
@@ -175,11 +178,12 @@ void backward_plainly(struct kernels_device *device,
     const real *out_grad = static_cast<const real *>(args->out_grad);
     real *qkv_grad = static_cast<real *>(args->qkv_grad);
     const float *delta = static_cast<const float *>(cuda_device_scratch(device));
-    delta_run<real, WARP, false>(device, args);
-    run(device, "attention_backward", key_grad_plain<real, WIDTH>, PLAIN_THREADS, 0, s,
-        args->batch_rows, qkv, out_grad, args->logsum, delta, qkv_grad);
-    run(device, "attention_backward", query_grad_plain<real, WIDTH>, PLAIN_THREADS, 0, s,
-        args->batch_rows, qkv, out_grad, args->logsum, delta, qkv_grad);
+    if (!delta_run<real, WARP, false>(device, args)) return;
+    if (!run(device, "attention_backward", key_grad_plain<real, WIDTH>, PLAIN_THREADS, 0, s,
+             args->batch_rows, qkv, out_grad, args->logsum, delta, qkv_grad))
+        return;
+    (void)run(device, "attention_backward", query_grad_plain<real, WIDTH>, PLAIN_THREADS, 0, s,
+              args->batch_rows, qkv, out_grad, args->logsum, delta, qkv_grad);
 }
 
 /* The narrow instance keeps fewer registers; more of them would be little gain for their compile

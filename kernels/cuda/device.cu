@@ -100,6 +100,12 @@ bool cuda_device_failed(const struct kernels_device *device)
     return device->lost || device->first.code != ERR_OK;
 }
 
+bool cuda_device_launched(struct kernels_device *device, const char *operation)
+{
+    cuda_device_note(device, cudaGetLastError(), operation);
+    return !cuda_device_failed(device);
+}
+
 /* Copies an error to the caller and returns its code. */
 static enum err tell(const struct error *from, struct error *error)
 {

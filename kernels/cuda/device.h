@@ -71,9 +71,11 @@ void cuda_device_note(struct kernels_device *device, cudaError_t code, const cha
 /* The same for a failure that CUDA's runtime has no code for; `what` is a static string. */
 void cuda_device_note_text(struct kernels_device *device, const char *what,
                            const char *operation);
-/* True from the first failure on until sync has reported it, or for good. Operations of several
- * launches may look at it to stop early. */
+/* True from the first failure on until sync has reported it, or for good. */
 bool cuda_device_failed(const struct kernels_device *device);
+/* Notes the error of the launch before it. False once the device has failed: an operation of
+ * several launches ends there, since what the next one would read was never written. */
+must_use bool cuda_device_launched(struct kernels_device *device, const char *operation);
 
 /* The PCI bus id as NVML spells it, for example "0000:1b:00.0", and the GPU's UUID. */
 void cuda_device_pci_bus_id(const struct kernels_device *device, char text[CUDA_BUS_ID_BYTES]);

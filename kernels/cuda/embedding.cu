@@ -230,7 +230,9 @@ __global__ void __launch_bounds__(WARP)
     }
 }
 
-/* Returns the list that is sorted in the end. */
+const char backward_name[] = "embedding backward";
+
+/* Returns the list that is sorted in the end; NULL after a failure. */
 const int32_t *sort(struct kernels_device *device, const struct kernels_embedding_backward *a,
                     const struct scratch *s)
 {
@@ -243,9 +245,12 @@ const int32_t *sort(struct kernels_device *device, const struct kernels_embeddin
         int32_t *sorted = s->lists[pass++ & 1];
         LAUNCH(count_kernel, grid, WARP, 0, stream, *a, list, shift, tiles.positions,
                s->counts);
+        if (!cuda_device_launched(device, backward_name)) return nullptr;
         LAUNCH(places_kernel, 1, DIGITS, 0, stream, s->counts, tiles.count);
+        if (!cuda_device_launched(device, backward_name)) return nullptr;
         LAUNCH(move_kernel, grid, WARP, 0, stream, *a, list, shift, tiles.positions, s->counts,
                sorted);
+        if (!cuda_device_launched(device, backward_name)) return nullptr;
         list = sorted;
     }
     return list;
@@ -396,11 +401,14 @@ void backward(struct kernels_device *device, const struct kernels_embedding_back
     const struct scratch s = scratch_of(device, a);
     const dim3 rows = rows_block(a->width / N);
     LAUNCH((position_kernel<T, N>), rows_grid(a->context, rows), rows, 0, stream, *a, out_grad);
-    if (a->batch_rows == 0) return;
+    if (!cuda_device_launched(device, backward_name) || a->batch_rows == 0) return;
     const int32_t *sorted = sort(device, a, &s);
+    if (sorted == nullptr) return;
     const unsigned chunks = static_cast<unsigned>(chunk_count(a->batch_rows * a->context));
     LAUNCH((token_kernel<T, N>), chunks, rows.x, 0, stream, *a, out_grad, sorted, s.partials);
+    if (!cuda_device_launched(device, backward_name)) return;
     LAUNCH(join_kernel<N>, chunks, rows.x, 0, stream, *a, sorted, s.partials);
+    cuda_device_note(device, cudaGetLastError(), backward_name);
 }
 
 template <class T>
@@ -446,5 +454,4 @@ void cuda_embedding_backward(struct kernels_device *device,
         backward_of_type<bf16>(device, args);
     else
         backward_of_type<float>(device, args);
-    cuda_device_note(device, cudaGetLastError(), "embedding backward");
 }

@@ -391,6 +391,8 @@ template <class T> void loose(struct kernels_device *device, const kernels_layer
            static_cast<T *>(a->out));
 }
 
+const char backward_name[] = "layernorm backward";
+
 /* The parts of the sums over rows that are in scratch memory, none where there are no rows. */
 void last_sums(struct kernels_device *device, const struct kernels_layernorm_backward *a,
                int64_t parts)
@@ -399,6 +401,7 @@ void last_sums(struct kernels_device *device, const struct kernels_layernorm_bac
            dim3(WARP, COLUMN_ROWS), 0, cuda_device_stream(device),
            static_cast<const float *>(cuda_device_scratch(device)), static_cast<int>(parts),
            static_cast<int>(a->width), a->weight_grad, a->bias_grad);
+    cuda_device_note(device, cudaGetLastError(), backward_name);
 }
 
 template <class T, int N, int F, bool WIDE>
@@ -414,7 +417,7 @@ void held(struct kernels_device *device, const struct kernels_layernorm_backward
            shared_bytes, cuda_device_stream(device), *a, static_cast<const T *>(a->in),
            static_cast<const T *>(a->weight), static_cast<const T *>(a->out_grad),
            static_cast<T *>(a->in_grad), static_cast<float *>(cuda_device_scratch(device)));
-    last_sums(device, a, blocks);
+    if (cuda_device_launched(device, backward_name)) last_sums(device, a, blocks);
 }
 
 template <class T>
@@ -426,12 +429,13 @@ void loose(struct kernels_device *device, const struct kernels_layernorm_backwar
     LAUNCH(loose_backward_kernel<T>, static_cast<unsigned>(a->rows), loose_threads(a->width), 0,
            stream, *a, in, static_cast<const T *>(a->weight), out_grad,
            static_cast<T *>(a->in_grad));
+    if (!cuda_device_launched(device, backward_name)) return;
     const int64_t parts = min_i64(div_ceil(a->rows, LOOSE_ROWS), PARTIALS_MAX);
     const dim3 grid(static_cast<unsigned>(div_ceil(a->width, LOOSE_THREADS)),
                     static_cast<unsigned>(parts));
     LAUNCH(loose_sums_kernel<T>, grid, LOOSE_THREADS, 0, stream, *a, in, out_grad,
            static_cast<float *>(cuda_device_scratch(device)));
-    last_sums(device, a, parts);
+    if (cuda_device_launched(device, backward_name)) last_sums(device, a, parts);
 }
 
 /* The fewest registers that hold a row. */
@@ -493,5 +497,4 @@ void cuda_layernorm_backward(struct kernels_device *device,
         backward<bf16>(device, args);
     else
         backward<float>(device, args);
-    cuda_device_note(device, cudaGetLastError(), "layernorm backward");
 }

@@ -256,8 +256,8 @@ static int32_t alignment_of(const void *memory)
     return alignment;
 }
 
-/* False where this product cannot be had, with nothing done: a plain one is then a failure of
- * the device, which is noted. */
+/* False where this product cannot be had, with nothing done, or has failed. A plain one that
+ * cannot be had is a failure of the device too; a failure is noted. */
 static bool run(struct kernels_device *device, struct product product, const struct operands *o,
                 const char *operation)
 {
@@ -284,7 +284,7 @@ static bool run(struct kernels_device *device, struct product product, const str
                            products->workspace, WORKSPACE_BYTES, cuda_device_stream(device));
     if (status != CUBLAS_STATUS_SUCCESS)
         cuda_device_note_text(device, cublasLtGetStatusString(status), operation);
-    return true;
+    return status == CUBLAS_STATUS_SUCCESS;
 }
 
 /* ---- what follows a plain product ---- */
@@ -382,8 +382,7 @@ static void column_sums_launch(struct kernels_device *device,
            dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(splits)),
            dim3(COLUMN_THREADS, ROW_THREADS), 0, cuda_device_stream(device), a->rows,
            a->out_width, split_rows, static_cast<const T *>(a->out_grad), partial);
-    cuda_device_note(device, cudaGetLastError(), "sum a bias gradient");
-    if (splits == 1) return;
+    if (!cuda_device_launched(device, "sum a bias gradient") || splits == 1) return;
     LAUNCH(add_partials, static_cast<unsigned>(div_ceil(a->out_width, THREADS)), THREADS, 0,
            cuda_device_stream(device), a->out_width, static_cast<int>(splits),
            static_cast<const float *>(partial), a->bias_grad);
@@ -494,7 +493,7 @@ void cuda_matmul(struct kernels_device *device, const struct kernels_matmul *arg
         else if (a->bias != NULL)
             add_bias_launch<float>(device, a);
     }
-    if (a->gelu != NULL) gelu_of(device, a);
+    if (a->gelu != NULL && !cuda_device_failed(device)) gelu_of(device, a);
 }
 
 /* in_grad = out_grad * weight, through GELU where `in` is one. */
@@ -540,7 +539,7 @@ void cuda_matmul_backward(struct kernels_device *device,
         bias_backward<bf16>(device, a);
     else if (a->bias_grad != NULL)
         bias_backward<float>(device, a);
-    if (a->in_grad != NULL) in_backward(device, a);
+    if (a->in_grad != NULL && !cuda_device_failed(device)) in_backward(device, a);
 }
 
 /* ---- the peak ---- */

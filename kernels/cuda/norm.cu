@@ -60,9 +60,10 @@ double cuda_sum_squares(struct kernels_device *device, const float *values, int6
         min_i64(div_ceil(count, NORM_THREADS * NORM_PER_THREAD), NORM_BLOCKS_MAX));
     LAUNCH(squares_kernel, static_cast<unsigned>(blocks), NORM_THREADS, 0,
            cuda_device_stream(device), values, count, partials);
+    if (!cuda_device_launched(device, "sum of squares")) return NAN;
     LAUNCH(partials_kernel, 1, NORM_THREADS, 0, cuda_device_stream(device), partials, blocks,
            sum);
-    cuda_device_note(device, cudaGetLastError(), "sum of squares");
+    if (!cuda_device_launched(device, "sum of squares")) return NAN;
     double result = NAN; /* what a failed device leaves */
     cuda_device_download(device, &result, sum, sizeof(result));
     return result;
