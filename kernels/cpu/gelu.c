@@ -4,7 +4,8 @@
  * small u.
  *
  * Beyond |x| = 9.875 the logistic function is 0 or 1 to float precision, and 2u would leave the
- * range of the exponential: there it is taken at the limit.
+ * range of the exponential: there it is taken at the limit. It is 2e-37 there and not 0, so that
+ * a low x is held at the limit too: 2e-37 times the lowest float would be -62.
  */
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/vecmath.h"
@@ -12,17 +13,20 @@
 #define TWO_ROOT_2_PI 1.59576912f /* 2 sqrt(2/pi) */
 #define CUBIC 0.044715f
 
+#define BITS_OF_MINUS_9_875 (0x80000000u | BITS_OF_9_875)
+
+/* in - in is zero, or NaN where the clamps would hide that the input is not finite. */
 void OP(gelu_range)(const float *in, float *out, int64_t count)
 {
 #pragma omp simd
     for (int64_t i = 0; i < count; i++) {
         float x = clamp_magnitude(in[i], BITS_OF_9_875);
         float twice_u = TWO_ROOT_2_PI * x * (1.0f + CUBIC * x * x);
-        out[i] = in[i] / (1.0f + exp_in_range(-twice_u));
+        float not_low = clamp_below(in[i], BITS_OF_MINUS_9_875);
+        out[i] = not_low / (1.0f + exp_in_range(-twice_u)) + (in[i] - in[i]);
     }
 }
 
-/* in - in is zero, or NaN where the clamp would hide that the input is not finite. */
 void OP(gelu_backward_range)(const float *in, float *grad, int64_t count)
 {
 #pragma omp simd

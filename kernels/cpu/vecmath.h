@@ -28,6 +28,15 @@ static inline float clamp_magnitude(float x, int32_t limit)
     return y.value;
 }
 
+/* x, but not below the negative float whose bits are `limit`; a NaN may become that too. Negative
+ * floats have the larger bits, and the more so the lower they are. */
+static inline float clamp_below(float x, uint32_t limit)
+{
+    union float_bits y = { .value = x };
+    y.bits = y.bits < limit ? y.bits : limit;
+    return y.value;
+}
+
 /* exp(x) for |x| <= 87, where results are normal numbers. Relative error below 5e-7 with fused
  * multiply-add; without, up to 5e-6 at the ends of the range and below 5e-7 near zero.
  *

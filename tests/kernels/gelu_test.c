@@ -1,5 +1,7 @@
 #include "tests/kernels/support.h"
 
+#include <float.h>
+
 enum {
     COUNT = 40003 /* several chunks and a rest */
 };
@@ -10,8 +12,8 @@ static const struct shape one = { 1, 1, 1, 1, 1 };
 static struct twin inputs(struct fixture *f)
 {
     struct twin in = twin_random(f, COUNT, 3.0f, 0.0f);
-    const float edges[] = { 0.0f,   -0.0f, 1e-30f, -1e-30f, 12.0f,
-                            -12.0f, 1e4f,  -1e4f,  1e18f,   -1e18f };
+    const float edges[] = { 0.0f,  -0.0f, 1e-30f, -1e-30f, 12.0f,  -12.0f,  1e4f,
+                            -1e4f, 1e18f, -1e18f, 3e38f,   -3e38f, FLT_MAX, -FLT_MAX };
     for (size_t i = 0; i < ARRAY_COUNT(edges); i++) {
         in.f[i] = edges[i];
         in.d[i] = (double)edges[i];
@@ -58,6 +60,7 @@ static void check_nonfinite(struct fixture *f)
     f->kernels->gelu(f->device, &(struct kernels_gelu){ 3, in, out });
     assert_true(isnan(out[0]));
     assert_true(!isfinite(out[1]));
+    assert_true(!isfinite(out[2]));
     float grad[3] = { 1.0f, 1.0f, 1.0f };
     f->kernels->gelu_backward(f->device, &(struct kernels_gelu_backward){ 3, in, grad, grad });
     assert_true(isnan(grad[0]));

@@ -58,9 +58,9 @@ static void check_ends(struct twins *t)
 /* Far from zero, where exponentials and cubes leave the floats. */
 static void check_extremes(struct twins *t)
 {
-    const float values[] = { 0.0f,  -0.0f,  9.0f,   -9.0f,  9.875f,   -9.875f,
-                             12.0f, -12.0f, 60.0f,  -60.0f, 1e10f,    -1e10f,
-                             1e20f, -1e20f, 1e-30f, NAN,    INFINITY, -INFINITY };
+    const float values[] = { 0.0f,   -0.0f,  9.0f,   -9.0f, 9.875f,   -9.875f,  12.0f,
+                             -12.0f, 60.0f,  -60.0f, 1e10f, -1e10f,   1e20f,    -1e20f,
+                             3e38f,  -3e38f, 1e-30f, NAN,   INFINITY, -INFINITY };
     enum { COUNT = ARRAY_COUNT(values) };
     struct array *in = array_of_reals(t, COUNT, 0.0f, 0.0f);
     struct array *out = array_of_reals(t, COUNT, 0.0f, 0.0f);
