@@ -92,8 +92,7 @@ extern "C" __attribute__((weak)) const char *__tsan_default_suppressions()
 #define __constant__
 #define __launch_bounds__(...)
 
-inline thread_local uint3 threadIdx, blockIdx;
-inline thread_local dim3 blockDim, gridDim;
+inline thread_local uint3 threadIdx, blockIdx, blockDim, gridDim;
 constexpr int warpSize = 32;
 
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                 \
