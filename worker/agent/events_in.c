@@ -358,11 +358,12 @@ static void make_room(struct events_in *in)
         in->start = 0;
     }
     if (in->end < in->capacity) return;
-    check(in->capacity > 0 && in->capacity < BUFFER_BYTES);
-    in->capacity = 2 * in->capacity < BUFFER_BYTES ? 2 * in->capacity : BUFFER_BYTES;
-    uint8_t *grown = realloc(in->buffer, in->capacity);
+    size_t capacity = in->capacity < BUFFER_BYTES / 2 ? 2 * in->capacity : BUFFER_BYTES;
+    check(capacity > in->capacity);
+    uint8_t *grown = realloc(in->buffer, capacity);
     check(grown != NULL);
     in->buffer = grown;
+    in->capacity = capacity;
 }
 
 /* Reads more. False when there is nothing (yet, or ever: then fd is -1). */
