@@ -2,7 +2,8 @@
 # A gang of two on GPUs, over the stand-ins for CUDA and NCCL: each way in which its first attempt can go wrong
 # ends in the right incident, with the right exit code, and the gang goes on under a new attempt. One that hangs
 # in a collective is ended by its deadline, its incident names the rank that never arrived, and it is restarted
-# from its checkpoint. Nothing is left behind.
+# from its checkpoint: where NCCL knows it (hang), and where nobody answers but the trainers have said who
+# waits (stall, of a kernel that never ends). Nothing is left behind.
 workers=2
 [ -e "$(dirname "${1:?usage: $0 PATH-OF-PENSTOCK}")/penstock_cuda.so" ] || {
     echo "gpu_gang: skipped: no CUDA headers, so no stand-in was built"
@@ -23,6 +24,7 @@ cat >"$work/bin/penstock-train" <<END
 fault() { if [ "\$PENSTOCK_ATTEMPT" = 1 ] && [ "\${3:-\$RANK}" = "\$RANK" ]; then export "PENSTOCK_FAKE_\$1=\$2"; fi; }
 case \${PENSTOCK_RUN-} in
 hang) fault NCCL_HANG 30 1 ;;
+stall) fault STALL 400 1 ;;
 remote) fault NCCL_REMOTE 30 ;;
 never-met) fault NCCL_INIT hang 1 ;;
 memory) fault ALLOC 3 0 ;;
@@ -48,6 +50,7 @@ cat >>"$campaign" <<END
 runs:
   - {name: well}
   - {name: hang}
+  - {name: stall}
   - {name: remote}
   - {name: never-met}
   - {name: memory}
@@ -88,7 +91,7 @@ finish 1 # no-gpu fails: nothing in a restart would help
 expect_verified
 expect_text "$out.err" "NCCL_HOSTID is cleared"
 expect_text "$work/asked" "VERBOSE STATUS"
-for run in well hang remote never-met memory sticky; do expect_state "$run" finished; done
+for run in well hang stall remote never-met memory sticky; do expect_state "$run" finished; done
 expect_state no-gpu failed
 
 "$penstock" export "$state" --format json >"$out.json" || die "no export"
@@ -102,6 +105,7 @@ wrong = []
 due = {
     # run: incident, exit code, members to blame, exits with step > 0 to resume from
     "hang": ("hang", None, {1}, True),
+    "stall": ("hang", None, {1}, True),
     "remote": ("trainer failed", 6, {0, 1}, True),
     "never-met": ("start time-out", None, {0, 1}, False),
     "memory": ("trainer failed", 9, {0}, False),
@@ -128,10 +132,15 @@ for run, (kind, code, members, resumed) in due.items():
         wrong.append(f"{run}: {len(attempts[run])} attempts")
     if resumed is not None and (last["resume_step"] > 0) != resumed:
         wrong.append(f"{run}: resumed at {last['resume_step']}")
+for run in ("hang", "stall"):
+    hang = [i for i in facts["incidents"] if i["run"] == run]
+    for word in ("rank 1 never arrived", "no step after"):
+        if hang and word not in hang[0]["detail"]:
+            wrong.append(f"{run}: its detail does not say {word!r}: {hang[0]}")
+stall = [i for i in facts["incidents"] if i["run"] == "stall"]
+if stall and "(no answer: " not in stall[0]["ras"]:
+    wrong.append(f"stall: it was to be known without RAS: {stall[0]}")
 hang = [i for i in facts["incidents"] if i["run"] == "hang"]
-for word in ("rank 1 never arrived", "no step after"):
-    if hang and word not in hang[0]["detail"]:
-        wrong.append(f"hang: its detail does not say {word!r}: {hang[0]}")
 if hang and "launched up to operation 29" not in hang[0]["ras"]:
     wrong.append(f"hang: without what RAS said: {hang[0]}")
 met = [i for i in facts["incidents"] if i["run"] == "never-met"]

@@ -82,7 +82,7 @@ static void describe_end(const struct attempt *attempt, const struct launch_repo
                       strsignal(report->signal_number));
     else
         writer_format(&writer, "exited with status %d", report->exit_code);
-    if (attempt->reduce)
+    if (attempt->reduce || attempt->collectives > 0 || attempt->in_collective)
         writer_format(&writer, "; %" PRIu64 " reductions done%s", attempt->collectives,
                       attempt->in_collective ? ", waited in the next" : "");
     if (attempt->failure[0]) writer_format(&writer, "; it said: %s", attempt->failure);
@@ -376,6 +376,15 @@ static bool take_work(struct attempt *attempt, const struct trainer_event *event
     return true;
 }
 
+/* A gang on GPUs is seen by its trainers alone. Where somebody ends one it stands as it stood. */
+static void take_gang(struct attempt *attempt, const struct trainer_event *event)
+{
+    if (attempt->reduce || attempt->cause != PENSTOCK__WIRE__EXIT_CAUSE__EXIT_CAUSE_UNSPECIFIED)
+        return;
+    if (event->collectives > attempt->collectives) attempt->collectives = event->collectives;
+    attempt->in_collective = event->in_collective;
+}
+
 static void on_progress(struct attempt *attempt, const struct trainer_event *event,
                         int64_t now_ns)
 {
@@ -397,6 +406,7 @@ static void on_progress(struct attempt *attempt, const struct trainer_event *eve
     if (event->wait_ns > attempt->wait_ns) attempt->wait_ns = event->wait_ns;
     attempt->learning_rate = event->learning_rate;
     attempt->grad_norm = event->grad_norm;
+    take_gang(attempt, event);
 }
 
 static void on_ready(struct attempt *attempt, const struct trainer_event *event, int64_t now_ns)

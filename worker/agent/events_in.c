@@ -42,7 +42,7 @@ static enum err check_event(struct trainer_event *event, struct error *error)
     event->learning_rate = sane(event->learning_rate);
     event->flops_per_token = sane(event->flops_per_token);
     if (event->step > INT64_MAX || event->tokens > INT64_MAX || event->busy_ns > INT64_MAX ||
-        event->wait_ns > INT64_MAX)
+        event->wait_ns > INT64_MAX || event->collectives > INT64_MAX)
         return error_set(error, ERR_INPUT, "a number is too large");
     if (at_checkpoint && !event->has_step)
         return error_set(error, ERR_INPUT, "a gate or checkpoint without \"step\"");
@@ -81,6 +81,7 @@ static const struct key keys[] = {
     { "tokens", KEY_COUNT, AT(tokens), 0, AT(has_tokens) },
     { "busy_ns", KEY_COUNT, AT(busy_ns), 0, SIZE_MAX },
     { "wait_ns", KEY_COUNT, AT(wait_ns), 0, SIZE_MAX },
+    { "collectives", KEY_COUNT, AT(collectives), 0, SIZE_MAX },
     { "loss", KEY_NUMBER, AT(loss), 0, AT(has_loss) },
     { "val_loss", KEY_NUMBER, AT(val_loss), 0, AT(has_val_loss) },
     { "grad_norm", KEY_NUMBER, AT(grad_norm), 0, SIZE_MAX },
@@ -159,6 +160,8 @@ static bool read_value(struct json_scan *json, const char *name, struct trainer_
     enum json_kind kind = json_scan_peek(json);
     if (strcmp(name, "ready") == 0 && kind == JSON_BOOL)
         return json_scan_bool(json, &line->ready);
+    if (strcmp(name, "in_collective") == 0 && kind == JSON_BOOL)
+        return json_scan_bool(json, &event->in_collective);
     if (strcmp(name, "backend") == 0 && kind == JSON_STRING)
         return read_cut(json, line->backend, sizeof line->backend);
     if (strcmp(name, "detail") == 0 && kind == JSON_STRING)
@@ -247,6 +250,8 @@ static void fill_progress(struct trainer_event *event,
     event->learning_rate = progress->learning_rate;
     event->busy_ns = progress->busy_ns;
     event->wait_ns = progress->wait_ns;
+    event->collectives = progress->collectives;
+    event->in_collective = progress->in_collective;
 }
 
 static bool fill_gate(struct trainer_event *event, const Penstock__Trainer__Gate *gate)

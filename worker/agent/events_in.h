@@ -30,7 +30,8 @@ enum trainer_event_kind {
 struct trainer_event {
     enum trainer_event_kind kind;
     bool has_step, has_tokens, has_loss, has_val_loss;
-    uint64_t step, tokens, busy_ns, wait_ns;
+    bool in_collective; /* PROGRESS */
+    uint64_t step, tokens, busy_ns, wait_ns, collectives;
     double loss, val_loss;                            /* may be NaN or infinite */
     double grad_norm, learning_rate, flops_per_token; /* finite and >= 0; 0 = unknown */
     char gate[NAME_MAX_BYTES];                        /* GATE */

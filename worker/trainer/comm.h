@@ -49,6 +49,9 @@ struct comm {
     int rank;
     int size;
     int64_t wait_ns; /* time spent waiting for other members, so far */
+    /* Of a gang on GPUs; that on CPUs is watched by its agents. */
+    uint64_t collectives; /* that this member has completed */
+    bool in_collective;   /* it waits in one for the others */
     const struct kernels *kernels;
     struct kernels_device *device;
     float *grads; /* of the device */

@@ -24,6 +24,7 @@ enum {
 #define SPIN_NS (200 * NS_PER_US)
 #define NAP_NS (50 * NS_PER_US)
 #define CLOSE_NS (10 * NS_PER_S)
+#define TELL_NS (200 * NS_PER_MS)
 
 enum state { STATE_READY, STATE_STEP, STATE_FAILED };
 
@@ -34,7 +35,9 @@ struct comm_nccl {
     ncclComm_t nccl;      /* NULL: not met yet, or aborted */
     char name[128];       /* NCCL keeps its address as long as the communicator */
     void (*aborting)(void *context);
-    void *context; /* of `aborting` */
+    void (*waiting)(void *context);
+    void *context;   /* of both */
+    int64_t told_ns; /* how long this wait had taken when it was last told; 0: not at all */
     int64_t timeout_ns;
     cudaStream_t stream;    /* of reductions */
     cudaEvent_t made, done; /* a bucket's gradients are final; all reductions are through */
@@ -131,6 +134,32 @@ static void yield(int64_t waited_ns)
         (void)nanosleep(&nap, NULL);
 }
 
+/* Whether it is the others that this member waits for: its own gradients may still be on their
+ * way to the collective, on a GPU that hangs. */
+static bool waits_for_others(const struct comm_nccl *comm)
+{
+    cudaError_t code = cudaEventQuery(comm->made);
+    if (code != cudaSuccess) (void)cudaGetLastError();
+    return code == cudaSuccess;
+}
+
+/* So that who never arrived can be known outside while this member cannot go on. */
+static void tell_wait(struct comm_nccl *comm, int64_t waited_ns)
+{
+    if (comm->waiting == NULL || waited_ns - comm->told_ns < TELL_NS) return;
+    comm->told_ns = waited_ns;
+    comm->base.in_collective = waits_for_others(comm);
+    comm->waiting(comm->context);
+}
+
+static void tell_wait_ends(struct comm_nccl *comm)
+{
+    bool told = comm->told_ns > 0;
+    comm->told_ns = 0;
+    comm->base.in_collective = false;
+    if (told) comm->waiting(comm->context);
+}
+
 /* What NCCL says about its threads and peers. */
 static enum err ask(struct comm_nccl *comm, ncclResult_t *state, const char *what)
 {
@@ -151,8 +180,10 @@ static enum err settle(struct comm_nccl *comm, ncclResult_t code, const char *wh
         waited_ns = now_ns() - started_ns;
         if (code != ncclInProgress) break;
         if (waited_ns >= timeout_ns) return fail_late(comm, what, timeout_ns);
+        tell_wait(comm, waited_ns);
         yield(waited_ns);
     }
+    tell_wait_ends(comm);
     comm->base.wait_ns += waited_ns;
     return ERR_OK;
 }
@@ -169,10 +200,14 @@ static enum err drain(struct comm_nccl *comm, const char *what)
         if (ask(comm, &state, what) != ERR_OK) return comm->failure.code;
         waited_ns = now_ns() - started_ns;
         if (waited_ns >= comm->timeout_ns) return fail_late(comm, what, comm->timeout_ns);
+        tell_wait(comm, waited_ns);
         yield(waited_ns);
     }
     comm->base.wait_ns += waited_ns;
-    return code == cudaSuccess ? ERR_OK : fail_cuda(comm, code, what);
+    if (code != cudaSuccess) return fail_cuda(comm, code, what);
+    comm->base.collectives = comm->collectives;
+    tell_wait_ends(comm);
+    return ERR_OK;
 }
 
 /* ---- collectives ---- */
@@ -387,6 +422,7 @@ enum err comm_nccl_open(const struct module_gang *gang, struct comm **out, struc
     comm->base = (struct comm){ .table = &nccl_table, .rank = gang->rank, .size = gang->size };
     comm->timeout_ns = gang->timeout_ns;
     comm->aborting = gang->aborting;
+    comm->waiting = gang->waiting;
     comm->context = gang->context;
     comm->reduce = gang->reduce;
     cudaError_t code = plan(comm);

@@ -249,8 +249,12 @@ static void write_progress_json(struct writer *writer, const struct events_progr
     if (p->has_val_loss) write_field(writer, "val_loss", p->val_loss);
     write_field(writer, "grad_norm", p->grad_norm);
     write_field(writer, "learning_rate", p->learning_rate);
-    writer_format(writer, ",\"busy_ns\":%" PRIu64 ",\"wait_ns\":%" PRIu64 "}", p->busy_ns,
+    writer_format(writer, ",\"busy_ns\":%" PRIu64 ",\"wait_ns\":%" PRIu64, p->busy_ns,
                   p->wait_ns);
+    if (p->collectives > 0 || p->in_collective)
+        writer_format(writer, ",\"collectives\":%" PRIu64 ",\"in_collective\":%s",
+                      p->collectives, p->in_collective ? "true" : "false");
+    writer_string(writer, "}");
 }
 
 static void write_progress_line(struct writer *writer, const struct events_progress *p)

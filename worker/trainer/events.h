@@ -48,6 +48,8 @@ struct events_progress {
     double grad_norm;
     double learning_rate;
     uint64_t busy_ns, wait_ns;
+    uint64_t collectives; /* completed; of a gang on GPUs */
+    bool in_collective;   /* waits in one for the others */
 };
 
 struct events_gate {

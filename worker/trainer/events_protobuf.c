@@ -47,6 +47,8 @@ static size_t encode_progress(const struct events_progress *p, uint8_t *out, siz
     body.learning_rate = p->learning_rate;
     body.busy_ns = p->busy_ns;
     body.wait_ns = p->wait_ns;
+    body.collectives = p->collectives;
+    body.in_collective = p->in_collective;
     event.body_case = PENSTOCK__TRAINER__EVENT__BODY_PROGRESS;
     event.progress = &body;
     return pack(&event, out, out_max);

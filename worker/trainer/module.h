@@ -16,7 +16,7 @@
 #include "worker/trainer/comm.h"
 
 enum {
-    MODULE_VERSION = 1,
+    MODULE_VERSION = 2,
     MODULE_ID_BYTES = 128, /* of a gang's id: an ncclUniqueId */
     MODULE_NAME_BYTES = 128,
     MODULE_BUS_ID_BYTES = 32
@@ -47,6 +47,9 @@ struct module_gang {
     int64_t init_timeout_ns;         /* longest wait for the others to come; > 0 */
     int64_t timeout_ns;              /* longest wait of a collective; > 0 */
     void (*aborting)(void *context); /* called before ncclCommAbort, which may hang, or NULL */
+    /* Called now and then in a wait that takes long, and once behind it: the comm's counts have
+     * changed. Before gang_open has returned too. It must not block. Or NULL. */
+    void (*waiting)(void *context);
     void *context;
 };
 

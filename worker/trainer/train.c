@@ -41,6 +41,7 @@ struct train {
     int32_t *tokens, *targets; /* [rows.count, context] */
     float *crc_chunk;
     bool gate_done[GATES_PER_RUN_MAX];
+    bool is_ready;       /* and has said so */
     bool stop;           /* all members know it */
     bool has_checkpoint; /* one of checkpoint_step is durable */
     uint64_t checkpoint_step;
@@ -127,11 +128,28 @@ static void report_progress(struct train *train, bool must_arrive)
                                         .grad_norm = train->grad_norm,
                                         .learning_rate = train->learning_rate,
                                         .busy_ns = (uint64_t)train->busy_ns,
-                                        .wait_ns = (uint64_t)train->wait_ns };
+                                        .wait_ns = (uint64_t)train->wait_ns,
+                                        .collectives = train->comm->collectives };
     events_progress(train->setup->events, &progress, must_arrive);
     train->reported_ns = now_ns();
     train->reported_step = train->state.step;
     train->reported_surely = must_arrive;
+}
+
+/* Called while this member waits for its gang: the same work, and where it stands. */
+static void report_wait(void *context)
+{
+    const struct train *train = context;
+    if (!train->is_ready) return;
+    struct events_progress progress = { .step = train->state.step,
+                                        .tokens = train->state.tokens,
+                                        .grad_norm = train->grad_norm,
+                                        .learning_rate = train->learning_rate,
+                                        .busy_ns = (uint64_t)train->busy_ns,
+                                        .wait_ns = (uint64_t)train->wait_ns,
+                                        .collectives = train->comm->collectives,
+                                        .in_collective = train->comm->in_collective };
+    events_progress(train->setup->events, &progress, false);
 }
 
 static void report_progress_if_due(struct train *train)
@@ -457,6 +475,7 @@ static enum exit_code open_gpu_gang(struct train *train, struct error *error)
         .init_timeout_ns = meet_ns,
         .timeout_ns = train->setup->gang_timeout_ns,
         .aborting = before_abort,
+        .waiting = report_wait,
         .context = train,
     };
     if (job->size > 1 && (job->comm_id_fd < 0 || !job->has_run)) {
@@ -701,8 +720,10 @@ static enum exit_code start(struct train *train, struct error *error)
         code = setup->job->resume[0] != '\0' ? resume(train, error) : start_fresh(train, error);
     if (code == EXIT_DONE) code = open_shelf(train, error);
     if (code == EXIT_DONE) code = agree_on_start(train, error);
-    if (code == EXIT_DONE) report_ready(train);
-    return code;
+    if (code != EXIT_DONE) return code;
+    report_ready(train);
+    train->is_ready = true;
+    return EXIT_DONE;
 }
 
 enum exit_code train_run(const struct train_setup *setup, struct error *error)

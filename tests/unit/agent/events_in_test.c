@@ -34,7 +34,8 @@ static void test_kinds(void **state)
     assert_true(event.flops_per_token == 1e6);
     assert_string_equal(event.text, "cpu d");
     assert_int_equal(parse("{\"step\":100,\"loss\":2.31,\"tokens\":819200,\"val_loss\":2.4,"
-                           "\"busy_ns\":7,\"wait_ns\":8}",
+                           "\"busy_ns\":7,\"wait_ns\":8,\"collectives\":9,"
+                           "\"in_collective\":true}",
                            &event),
                      ERR_OK);
     assert_int_equal(event.kind, TRAINER_PROGRESS);
@@ -43,6 +44,8 @@ static void test_kinds(void **state)
     assert_int_equal(event.tokens, 819200);
     assert_int_equal(event.busy_ns, 7);
     assert_int_equal(event.wait_ns, 8);
+    assert_int_equal(event.collectives, 9);
+    assert_true(event.in_collective);
     assert_int_equal(
         parse("{\"gate\":\"g\",\"step\":1,\"val_loss\":NaN,\"checkpoint\":\"p\"}", &event),
         ERR_OK);
@@ -223,6 +226,8 @@ static void test_protobuf(void **state)
     progress.tokens = 50;
     progress.has_loss = true;
     progress.loss = (double)NAN;
+    progress.collectives = 7;
+    progress.in_collective = true;
     message.body_case = PENSTOCK__TRAINER__EVENT__BODY_PROGRESS;
     message.progress = &progress;
     size_t n = pack(&message, data);
@@ -234,6 +239,8 @@ static void test_protobuf(void **state)
     assert_int_equal(event.kind, TRAINER_PROGRESS);
     assert_int_equal(event.tokens, 50);
     assert_true(event.has_loss && isnan(event.loss));
+    assert_int_equal(event.collectives, 7);
+    assert_true(event.in_collective);
     Penstock__Trainer__Gate gate = PENSTOCK__TRAINER__GATE__INIT;
     gate.gate = name;
     gate.step = 6;

@@ -68,7 +68,9 @@ static void send_all(struct events *events)
                                         .grad_norm = 0.25,
                                         .learning_rate = 0.001,
                                         .busy_ns = 11,
-                                        .wait_ns = 12 };
+                                        .wait_ns = 12,
+                                        .collectives = 34,
+                                        .in_collective = true };
     struct events_gate gate = { "early", 8, 4096, 2.25, "checkpoints/a" };
     events_ready(events, &ready);
     events_progress(events, &progress, false);
@@ -93,7 +95,8 @@ static void test_json_lines(void **unused)
         text, "{\"ready\":true,\"step\":7,\"flops_per_token\":1500000,\"parameters\":1000,"
               "\"backend\":\"cpu\",\"detail\":\"2 threads \\\"fast\\\"\"}\n"
               "{\"step\":8,\"loss\":2.5,\"tokens\":4096,\"val_loss\":NaN,\"grad_norm\":0.25,"
-              "\"learning_rate\":0.001,\"busy_ns\":11,\"wait_ns\":12}\n"
+              "\"learning_rate\":0.001,\"busy_ns\":11,\"wait_ns\":12,"
+              "\"collectives\":34,\"in_collective\":true}\n"
               "{\"gate\":\"early\",\"step\":8,\"tokens\":4096,\"val_loss\":2.25,"
               "\"checkpoint\":\"checkpoints/a\"}\n"
               "{\"checkpoint\":\"checkpoints/b\",\"step\":9,\"tokens\":5000}\n"
@@ -151,6 +154,8 @@ static void test_protobuf(void **unused)
             assert_true(event->progress->loss == 2.5);
             assert_true(isnan(event->progress->val_loss));
             assert_int_equal(event->progress->wait_ns, 12);
+            assert_int_equal(event->progress->collectives, 34);
+            assert_true(event->progress->in_collective);
         } else if (i == 2) {
             assert_int_equal(event->body_case, PENSTOCK__TRAINER__EVENT__BODY_GATE);
             assert_string_equal(event->gate->gate, "early");

@@ -44,6 +44,7 @@ struct scenario {
     int code;                   /* exit code in place of an error, of member 1 */
     int leaves_at;              /* step at which member 1 calls comm_abort; 0: never */
     bool dies;                  /* member 1 dies there in place of that */
+    int stalls_at;              /* step whose gradients member 1 never has; 0: none */
     bool same_gpu;
     int64_t timeout_ns;    /* of meeting and of collectives; 0: PATIENT_NS */
     int steps;             /* 0: STEPS */
@@ -65,6 +66,7 @@ struct member {
     float *grads; /* on the device, which is this process' memory */
     int64_t floats, range;
     int aborts;
+    int waits;       /* how often it was told of one that takes long */
     int step, polls; /* of the backward pass on its stream */
 };
 
@@ -83,6 +85,22 @@ static void count_abort(void *context)
     struct member *member = context;
     member->aborts++;
     watchdog_arm(NS_PER_S);
+}
+
+static void count_wait(void *context)
+{
+    struct member *member = context;
+    member->waits++;
+}
+
+/* Who is waited for is not in a collective, and who waits for it is; both have completed those of
+ * the steps before: a step's are one of losses and a few of gradients. */
+static bool told_who_waits(const struct member *member)
+{
+    const struct scenario *s = member->scenario;
+    if (s->stalls_at == 0) return true;
+    return member->waits > 0 && member->comm->in_collective == (member->rank != 1) &&
+           member->comm->collectives >= 2 * (uint64_t)(s->stalls_at - 1);
 }
 
 /* The sum of a gradient over the gang, and how far a bf16 sum of it may be away. */
@@ -118,6 +136,7 @@ static bool backward(void *context, cudaError_t *error)
     struct member *member = context;
     (void)error;
     if (++member->polls < LATE_POLLS) return false;
+    if (member->rank == 1 && member->step == member->scenario->stalls_at) return false;
     for (int64_t i = 0; i < member->floats; i++)
         member->grads[i] = gradient(member->rank, member->step, i);
     return true;
@@ -197,6 +216,7 @@ static enum err train(struct member *member, const uint8_t id[MODULE_ID_BYTES])
                                 .init_timeout_ns = patience(s),
                                 .timeout_ns = patience(s),
                                 .aborting = count_abort,
+                                .waiting = count_wait,
                                 .context = member };
     struct error error = { .code = ERR_OK };
     enum err rc = open_device(member);
@@ -208,6 +228,12 @@ static enum err train(struct member *member, const uint8_t id[MODULE_ID_BYTES])
     comm_use(member->comm, &none, member->device, member->grads);
     for (int step = 1; rc == ERR_OK && step <= (s->steps > 0 ? s->steps : STEPS); step++)
         rc = one_step(member, step);
+    if (rc != ERR_OK && !told_who_waits(member)) {
+        fprintf(stderr, "member %d: %d waits, %llu collectives, in one: %d\n", member->rank,
+                member->waits, (unsigned long long)member->comm->collectives,
+                member->comm->in_collective);
+        _exit(WRONG);
+    }
     if (rc != ERR_OK) check_failed_for_good(member, rc);
     comm_close(member->comm);
     if (rc != ERR_OK) return rc;
@@ -410,6 +436,11 @@ static void test_faults(void **unused)
           .members = 2,
           .reduce = KERNELS_BF16,
           .env = { ON_1, "PENSTOCK_FAKE_STALL=3" },
+          .ends = { GONE, GONE } },
+        { .name = "a backward pass that never gets done",
+          .timeout_ns = 2 * NS_PER_S,
+          .members = 2,
+          .stalls_at = 3,
           .ends = { GONE, GONE } },
         { .name = "a GPU without room for buckets",
           HASTY,
