@@ -94,8 +94,10 @@ if command -v compute-sanitizer >/dev/null 2>&1; then
     status=0
     for test in "$build"/gpu_*_test; do
         for tool in memcheck racecheck; do
-            if ! PENSTOCK_SHAPES=small compute-sanitizer --tool $tool --error-exitcode 9 "$test" \
-                >"$work/sanitizer.log" 2>&1; then
+            # Calls that fail are no errors here: libraries ask the driver for symbols it may lack, and
+            # what our own calls return is looked at.
+            if ! PENSTOCK_SHAPES=small compute-sanitizer --tool $tool --report-api-errors no \
+                --error-exitcode 9 "$test" >"$work/sanitizer.log" 2>&1; then
                 printf '%s under %s:\n' "${test##*/}" $tool
                 grep -E '=====|FAILED' "$work/sanitizer.log" | head -n 20
                 status=1
