@@ -300,6 +300,19 @@ static enum err apply_epoch(struct core *core, const struct record_epoch *epoch,
     return ERR_OK;
 }
 
+/* The run whose live attempt of this life holds the worker, or NO_INDEX: one that was lost and is back
+ * may still be at what it did, so its slot is not free before that attempt has ended. */
+static uint32_t still_held_by(const struct core *core, uint32_t worker)
+{
+    for (uint32_t a = 0; a < core->attempts_max; a++) {
+        const struct attempt *attempt = &core->attempts[a];
+        if (attempt->run == NO_INDEX || attempt->orphaned) continue;
+        for (uint32_t i = 0; i < attempt->member_count; i++)
+            if (core->members[attempt->first_member + i].worker == worker) return attempt->run;
+    }
+    return NO_INDEX;
+}
+
 static enum err apply_worker(struct core *core, const struct record_worker *hello,
                              struct error *error)
 {
@@ -311,7 +324,7 @@ static enum err apply_worker(struct core *core, const struct record_worker *hell
     uint32_t host = roster_host(core, hello->host);
     if (host == NO_INDEX) return damaged(error, "too many hosts");
     *worker = (struct worker){ .present = true,
-                               .run = NO_INDEX,
+                               .run = still_held_by(core, hello->worker),
                                .host = host,
                                .class_index = hello->class_index,
                                .slot = hello->slot,
