@@ -47,6 +47,7 @@ struct audit {
     bool has_campaign;
     uint32_t tier_count, tiers_open;
     int64_t tier_micros[TIERS_MAX];
+    bool tier_asks[TIERS_MAX]; /* has an owner */
     uint32_t class_count;
     int64_t class_rate_micros[CLASSES_MAX];
     int64_t stop_grace_ns;
@@ -196,6 +197,8 @@ static enum err take_campaign(struct audit *audit, const struct campaign_spec *c
     audit->tier_count = campaign->tier_count;
     for (uint32_t i = 0; i < campaign->tier_count; i++)
         audit->tier_micros[i] = campaign->tiers[i].up_to_micros;
+    for (uint32_t i = 0; i < campaign->tier_count; i++)
+        audit->tier_asks[i] = campaign->tiers[i].owner_index != NO_INDEX;
     audit->class_count = campaign->class_count;
     for (uint32_t i = 0; i < campaign->class_count; i++)
         audit->class_rate_micros[i] = campaign->classes[i].rate_micros;
@@ -278,6 +281,16 @@ static enum err open_tier(struct audit *audit, uint32_t tier, int64_t approved_m
     return ERR_OK;
 }
 
+/* Opened by nobody: only where the campaign asks nobody. */
+static enum err take_tier(struct audit *audit, const struct record_tier *tier,
+                          struct error *error)
+{
+    if (tier->tier == audit->tiers_open && tier->tier < audit->tier_count &&
+        audit->tier_asks[tier->tier])
+        return breaks(error, "a tier opens without its owner");
+    return open_tier(audit, tier->tier, tier->approved_micros, error);
+}
+
 static enum err take_tranche(struct audit *audit, const struct record_tranche *tranche,
                              struct error *error)
 {
@@ -350,6 +363,7 @@ static enum err take_placed(struct audit *audit, const struct record_placed *pla
     if (run == NULL || run->ended || run->lease.live)
         return breaks(error, "a run is placed that is not open, or is placed already");
     if (is_barred(run)) return breaks(error, "a run is placed after NO-GO or HOLD");
+    if (run->state != RUN_STATE_QUEUED) return breaks(error, "a held or parked run is placed");
     if (placed->attempt != run->attempts + 1)
         return breaks(error, "attempts are not numbered one after the other");
     if (placed->member_count != run->ranks) return breaks(error, "a gang is not whole");
@@ -447,6 +461,8 @@ static enum err take_run_state(struct audit *audit, const struct record_run_stat
     struct run_book *run = run_at(audit, moved->run);
     if (run == NULL || run->lease.live)
         return breaks(error, "a run with a live attempt moves without it");
+    if (run->state == RUN_STATE_HELD)
+        return breaks(error, "a held run moves without its owner");
     return move_to(audit, run, moved->state, error);
 }
 
@@ -472,6 +488,8 @@ static enum err decide_gate(struct audit *audit, const struct record_decision *d
     if (!gate->reached) return breaks(error, "a verdict on a gate that was not reached");
     if (gate->verdict == VERDICT_GO || gate->verdict == VERDICT_NO_GO)
         return breaks(error, "a second final verdict on a gate");
+    if (gate->verdict == VERDICT_HOLD && decision->owner == NO_INDEX)
+        return breaks(error, "a hold ends without an owner");
     gate->verdict = decision->verdict;
     if (run->state != RUN_STATE_HELD || decision->verdict == VERDICT_HOLD) return ERR_OK;
     return move_to(audit, run,
@@ -533,8 +551,7 @@ enum err audit_take(struct audit *audit, const struct record *record, struct err
     case RECORD_EPOCH: return take_epoch(audit, &record->as.epoch, error);
     case RECORD_WORKER: return take_worker(audit, &record->as.worker, error);
     case RECORD_WORKER_LOST: return take_worker_lost(audit, &record->as.worker_lost, error);
-    case RECORD_TIER:
-        return open_tier(audit, record->as.tier.tier, record->as.tier.approved_micros, error);
+    case RECORD_TIER: return take_tier(audit, &record->as.tier, error);
     case RECORD_TRANCHE: return take_tranche(audit, &record->as.tranche, error);
     case RECORD_PLACED: return take_placed(audit, &record->as.placed, error);
     case RECORD_LEASE: return take_lease(audit, &record->as.lease, error);

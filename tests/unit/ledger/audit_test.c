@@ -486,6 +486,48 @@ static void b_tranche_after_end(void)
     repeat(TRANCHE_0, CLOSED);
 }
 
+static void b_tier_unasked(void)
+{
+    H(CAMPAIGN, campaign).tiers[0].owner_index = 0;
+}
+/* The attempt ends with its run on hold at the gate, and goes no further. */
+static void hold_at_gate(void)
+{
+    H(VERDICT, decision).verdict = VERDICT_HOLD;
+    H(VERDICT, decision).owner = 0;
+    H(ATTEMPT_ENDED, attempt_ended).state = RUN_STATE_HELD;
+    H(ATTEMPT_ENDED, attempt_ended).returned_micros = price(108) - price(88);
+    drop(LEASE_3);
+    drop(TRANCHE_1);
+}
+static void b_hold_nobody(void)
+{
+    hold_at_gate();
+    repeat(VERDICT, CLOSED - 2);
+    H(CLOSED - 2, decision).verdict = VERDICT_GO;
+    H(CLOSED - 2, decision).owner = NO_INDEX;
+}
+static void b_hold_moves(void)
+{
+    hold_at_gate();
+    history[CLOSED - 2].kind = RECORD_RUN_STATE;
+    H(CLOSED - 2, run_state) = (struct record_run_state){ .state = RUN_STATE_QUEUED };
+}
+static void placed_from(enum run_state state)
+{
+    H(ATTEMPT_ENDED, attempt_ended).state = state;
+    repeat(PLACED, CLOSED);
+    H(CLOSED, placed).attempt = 2;
+}
+static void b_placed_held(void)
+{
+    placed_from(RUN_STATE_HELD);
+}
+static void b_placed_parked(void)
+{
+    placed_from(RUN_STATE_PARKED);
+}
+
 /* Takes the history; returns the place of the record that was refused, or -1. */
 static int take_all(struct error *error, struct audit_totals *totals)
 {
@@ -553,6 +595,11 @@ static void test_every_rule_is_kept(void **state)
         { b_worker_lost, "a worker is lost that is not there" },
         { b_tier_order, "a tier is opened out of order" },
         { b_tier_twice, "a tier is opened out of order" },
+        { b_tier_unasked, "a tier opens without its owner" },
+        { b_hold_nobody, "a hold ends without an owner" },
+        { b_hold_moves, "a held run moves without its owner" },
+        { b_placed_held, "a held or parked run is placed" },
+        { b_placed_parked, "a held or parked run is placed" },
         { b_tier_amount, "a tier is opened to another amount" },
         { b_tranche_early, "released is above approved" },
         { b_tranche_above, "released is above approved" },
