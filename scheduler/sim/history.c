@@ -53,7 +53,8 @@ void history_cut(struct history *history, size_t n)
     history->len = n > 0 ? history->ends[n - 1] : 0;
 }
 
-enum err history_replay(struct history *history, struct core *core, struct error *error)
+enum err history_each(struct history *history, history_visit_fn visit, void *context,
+                      struct error *error)
 {
     size_t from = 0;
     for (size_t i = 0; i < history->count; i++) {
@@ -61,9 +62,19 @@ enum err history_replay(struct history *history, struct core *core, struct error
         struct record record;
         struct envelope envelope;
         enum err rc = record_decode(codec_of(history), payload, &record, &envelope, error);
-        if (rc == ERR_OK) rc = core_apply(core, &record, error);
+        if (rc == ERR_OK) rc = visit(context, &record, error);
         if (rc != ERR_OK) return error_prefix(error, rc, "record %zu", i + 1);
         from = history->ends[i];
     }
     return ERR_OK;
+}
+
+static enum err apply(void *context, const struct record *record, struct error *error)
+{
+    return core_apply((struct core *)context, record, error);
+}
+
+enum err history_replay(struct history *history, struct core *core, struct error *error)
+{
+    return history_each(history, apply, core, error);
 }

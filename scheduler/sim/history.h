@@ -23,6 +23,12 @@ void history_add(struct history *history, const struct record *record);
 /* Forgets all records from the n-th on: they never became durable. */
 void history_cut(struct history *history, size_t n);
 
+/* Calls `visit` with every record in order, until one is refused. */
+typedef enum err (*history_visit_fn)(void *context, const struct record *record,
+                                     struct error *error);
+must_use enum err history_each(struct history *history, history_visit_fn visit, void *context,
+                               struct error *error);
+
 /* Applies every record to the core. */
 must_use enum err history_replay(struct history *history, struct core *core,
                                  struct error *error);

@@ -154,18 +154,36 @@ void shadow_init(struct shadow *shadow, const struct campaign *campaign, uint32_
 {
     *shadow = (struct shadow){ .campaign = campaign, .workers = workers };
     shadow->core = scenario_core(campaign, workers);
+    shadow->audit = audit_create();
+    check(shadow->audit != NULL);
 }
 
 void shadow_fini(struct shadow *shadow)
 {
     core_destroy(shadow->core);
+    audit_destroy(shadow->audit);
     history_fini(&shadow->history);
+}
+
+static enum err take(void *context, const struct record *record, struct error *error)
+{
+    return audit_take((struct audit *)context, record, error);
+}
+
+static void audit_or_die(const struct shadow *shadow, const struct record *record)
+{
+    struct error error;
+    if (audit_take(shadow->audit, record, &error) == ERR_OK) return;
+    fprintf(stderr, "record %zu (%s): %s\n", shadow->history.count,
+            record_kind_name(record->kind), error.text);
+    check(false);
 }
 
 void shadow_record(struct shadow *shadow, const struct record *record)
 {
     struct error error;
     history_add(&shadow->history, record);
+    audit_or_die(shadow, record);
     if (core_apply(shadow->core, record, &error) == ERR_OK) return;
     fprintf(stderr, "record %zu (%s) does not replay: %s\n", shadow->history.count,
             record_kind_name(record->kind), error.text);
@@ -180,10 +198,26 @@ void shadow_cut(struct shadow *shadow, uint64_t count)
     shadow->core = scenario_core(shadow->campaign, shadow->workers);
     enum err rc = history_replay(&shadow->history, shadow->core, &error);
     check(rc == ERR_OK);
+    audit_destroy(shadow->audit);
+    shadow->audit = audit_create();
+    check(shadow->audit != NULL);
+    rc = history_each(&shadow->history, take, shadow->audit, &error);
+    check(rc == ERR_OK);
+}
+
+void shadow_check(const struct shadow *shadow, const struct core *core)
+{
+    const struct budget *budget = core_budget(core);
+    struct audit_totals totals = audit_totals(shadow->audit);
+    core_check(core);
+    check(budget->approved_micros == totals.approved_micros);
+    check(budget->released_micros == totals.released_micros);
+    check(budget->reserved_micros == totals.reserved_micros);
+    check(budget->spent_micros == totals.spent_micros);
 }
 
 void shadow_compare(const struct shadow *shadow, const struct core *core)
 {
-    core_check(core);
+    shadow_check(shadow, core);
     check(core_digest(core) == core_digest(shadow->core));
 }

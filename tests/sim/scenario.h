@@ -1,9 +1,11 @@
 /* scenario.h - small random campaigns from a seed, and a second core that follows the first
- * one's records: after each event both must have the same digest. */
+ * one's records: after each event both must have the same digest. Beside it the audit keeps its own
+ * books of every record, and must find nothing wrong with it. */
 #ifndef TESTS_SIM_SCENARIO_H
 #define TESTS_SIM_SCENARIO_H
 
 #include "proto/base/rng.h"
+#include "scheduler/ledger/audit.h"
 #include "scheduler/sim/history.h"
 #include "scheduler/sim/sim.h"
 
@@ -19,6 +21,7 @@ struct shadow {
     const struct campaign *campaign;
     uint32_t workers;
     struct core *core;
+    struct audit *audit;
     struct history history;
 };
 
@@ -27,7 +30,10 @@ void shadow_fini(struct shadow *shadow);
 void shadow_record(struct shadow *shadow, const struct record *record);
 void shadow_cut(struct shadow *shadow, uint64_t count);
 
-/* Checks the invariants of `core` and that the shadow has the same state. */
+/* Checks the invariants of `core`, and its money against the audit's. */
+void shadow_check(const struct shadow *shadow, const struct core *core);
+
+/* Checks that, and that the shadow has the same state. */
 void shadow_compare(const struct shadow *shadow, const struct core *core);
 
 #endif
