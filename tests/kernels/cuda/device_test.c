@@ -15,7 +15,7 @@ static const struct kernels_options small = { .threads = 1,
                                               .width = 4,
                                               .heads = 2,
                                               .vocab_count = 5,
-                                              .timeout_ns = 50 * NS_PER_MS };
+                                              .timeout_ns = 60 * NS_PER_S };
 
 /* One variable of the environment for one test; teardown clears all of them. */
 static void fake(const char *name, const char *value)
@@ -38,13 +38,27 @@ static int clear_faults(void **state)
     return 0;
 }
 
-static struct kernels_device *open_device(size_t scratch_bytes)
+static struct kernels_device *open_with(const struct kernels_options *options,
+                                        size_t scratch_bytes)
 {
     struct kernels_device *device;
     struct error error;
-    enum err rc = cuda_device_open(&small, scratch_bytes, &device, &error);
+    enum err rc = cuda_device_open(options, scratch_bytes, &device, &error);
     if (rc != ERR_OK) fail_msg("open: %s", error.text);
     return device;
+}
+
+static struct kernels_device *open_device(size_t scratch_bytes)
+{
+    return open_with(&small, scratch_bytes);
+}
+
+/* One that will run into its deadline. */
+static struct kernels_device *open_hasty(size_t scratch_bytes)
+{
+    struct kernels_options hasty = small;
+    hasty.timeout_ns = 50 * NS_PER_MS;
+    return open_with(&hasty, scratch_bytes);
 }
 
 static void assert_text(const struct error *error, const char *part)
@@ -273,10 +287,10 @@ static void assert_lost(struct kernels_device *device, enum err code, const char
 static void a_wait_ends_at_its_deadline(void **state)
 {
     (void)state;
-    struct kernels_device *device = open_device(64);
+    struct kernels_device *device = open_hasty(64);
     standin_enqueue_poll(cuda_device_stream(device), never, NULL, NULL);
     assert_lost(device, ERR_TIMEOUT, "wait: the GPU was not done within 0.05 s");
-    device = open_device(64);
+    device = open_hasty(64);
     float value = 0.0f;
     standin_enqueue_poll(cuda_device_stream(device), never, NULL, NULL);
     cuda_device_download(device, &value, cuda_device_scratch(device), sizeof(value));
