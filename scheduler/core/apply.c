@@ -117,6 +117,20 @@ static enum err apply_tier(struct core *core, const struct record_tier *tier,
     return ERR_OK;
 }
 
+/* Is a later tranche released on what is known, and is that enough? Where there is no floor, records
+ * of earlier versions say nothing. */
+static bool tranche_earned(const struct core *core, const struct record_tranche *tranche)
+{
+    const struct run *run = &core->runs[tranche->run];
+    if (budget_withheld(core, tranche->run) != TRANCHE_WAIT_NONE) return false;
+    if (core->campaign.guards[run->guard_index].floor_ppm == 0 && tranche->util_ppm == 0 &&
+        tranche->floor_ppm == 0 && tranche->spent_micros == 0)
+        return true;
+    return tranche->util_ppm == run->fair_ppm &&
+           tranche->floor_ppm == budget_floor_ppm(core, run) &&
+           tranche->spent_micros == run->spent_micros;
+}
+
 static enum err apply_tranche(struct core *core, const struct record_tranche *tranche,
                               struct error *error)
 {
@@ -128,6 +142,8 @@ static enum err apply_tranche(struct core *core, const struct record_tranche *tr
     if (tranche->amount_micros < 0 || tranche->amount_micros > run->budget_micros ||
         tranche->released_micros != run->released_micros + tranche->amount_micros)
         return damaged(error, "the tranche's amounts do not add up");
+    if (tranche->number > 0 && !tranche_earned(core, tranche))
+        return damaged(error, "what the tranche was released on is not what is known");
     run->released_micros = tranche->released_micros;
     run->tranches++;
     core->budget.released_micros += tranche->amount_micros;
@@ -256,6 +272,7 @@ static enum err apply_run(struct core *core, const struct run_spec *spec, struct
     run->state_since_ns = run->submitted_ns = core->now_ns;
     run->loss_micro = run->val_loss_micro = run->val_best_micro = LOSS_UNKNOWN;
     run->util_ppm = UTIL_UNKNOWN;
+    run->fair_ppm = UTIL_UNKNOWN;
     for (uint32_t i = 0; i < spec->gate_count; i++)
         core->run_gates[core->run_gate_count++] =
             (struct run_gate){ .gate_index = spec->gates[i].gate_index,
@@ -480,6 +497,8 @@ static enum err apply_window(struct core *core, const struct record_window *wind
     }
     set_progress(run, window->step, window->tokens, window->loss_micro);
     run->util_ppm = window->util_ppm;
+    run->fair_ppm = window->fair_ppm;
+    run->window_held_ns = run->guard.held_ns; /* up to this window */
     run->rung = window->rung;
     run->util_flags = window->flags;
     run->guard = window->guard;

@@ -59,11 +59,61 @@ static int64_t tranche_micros(const struct core *core, const struct run *run, ui
                        : core->run_gates[run->first_gate + number - 1].tranche_micros;
 }
 
+int32_t budget_floor_ppm(const struct core *core, const struct run *run)
+{
+    const struct guard_spec *guard = &core->campaign.guards[run->guard_index];
+    return run->window_held_ns < guard->grace_ns ? 0 : guard->floor_ppm;
+}
+
+static enum tranche_wait utilization_missing(const struct core *core, const struct run *run)
+{
+    if (core->campaign.guards[run->guard_index].floor_ppm == 0) return TRANCHE_WAIT_NONE;
+    if (run->guard.held_ns == 0) return TRANCHE_WAIT_NO_WINDOW;
+    if (run->fair_ppm < 0) return TRANCHE_WAIT_UNKNOWN;
+    return run->fair_ppm < budget_floor_ppm(core, run) ? TRANCHE_WAIT_LOW : TRANCHE_WAIT_NONE;
+}
+
+/* Is all that the run has used so far paid for by what is settled and reserved? An attempt of an
+ * earlier life is not settled before its end is known. */
+static bool is_settled(const struct core *core, const struct run *run)
+{
+    if (run->attempt_slot == NO_INDEX) return run->reserved_micros == 0;
+    const struct attempt *attempt = &core->attempts[run->attempt_slot];
+    if (attempt->orphaned) return false;
+    int64_t used_ns = core->now_ns - attempt->placed_ns;
+    int64_t used = money_cost_micros(attempt->member_count, used_ns, attempt->rate_micros);
+    return used <= attempt->settled_micros + attempt->reserved_micros;
+}
+
+enum tranche_wait budget_withheld(const struct core *core, uint32_t run_index)
+{
+    const struct run *run = &core->runs[run_index];
+    if (run_has_verdict(core, run, VERDICT_NO_GO)) return TRANCHE_WAIT_NO_GO;
+    if (run_has_verdict(core, run, VERDICT_HOLD)) return TRANCHE_WAIT_HOLD;
+    enum tranche_wait missing = utilization_missing(core, run);
+    if (missing != TRANCHE_WAIT_NONE) return missing;
+    return is_settled(core, run) ? TRANCHE_WAIT_NONE : TRANCHE_WAIT_UNSETTLED;
+}
+
+enum tranche_wait core_tranche_waits_for(const struct core *core, uint32_t run_index)
+{
+    const struct run *run = core_run(core, run_index);
+    if (run->tranches == 0 || run->tranches >= 1 + run_next_gate(core, run))
+        return TRANCHE_WAIT_NONE;
+    enum tranche_wait missing = budget_withheld(core, run_index);
+    if (missing != TRANCHE_WAIT_NONE) return missing;
+    int64_t amount = tranche_micros(core, run, run->tranches);
+    bool covered = amount <= core->budget.approved_micros - core->budget.released_micros;
+    return covered ? TRANCHE_WAIT_NONE : TRANCHE_WAIT_TIER;
+}
+
 bool budget_release(struct core *core, uint32_t run_index, const struct output *output)
 {
     struct run *run = &core->runs[run_index];
     uint32_t allowed = 1 + run_next_gate(core, run);
     while (run->tranches < allowed) {
+        if (run->tranches > 0 && budget_withheld(core, run_index) != TRANCHE_WAIT_NONE)
+            return false;
         int64_t amount = tranche_micros(core, run, run->tranches);
         while (core->budget.released_micros + amount > core->budget.approved_micros)
             if (!tier_open_next(core, output)) return false;
@@ -72,10 +122,29 @@ bool budget_release(struct core *core, uint32_t run_index, const struct output *
                                                  .number = run->tranches,
                                                  .amount_micros = amount,
                                                  .released_micros =
-                                                     run->released_micros + amount } };
+                                                     run->released_micros + amount,
+                                                 .util_ppm = run->fair_ppm,
+                                                 .floor_ppm = budget_floor_ppm(core, run),
+                                                 .spent_micros = run->spent_micros } };
         core_emit(core, output, &record);
     }
     return true;
+}
+
+bool budget_needs_window(const struct core *core, uint32_t run_index)
+{
+    switch (core_tranche_waits_for(core, run_index)) {
+    case TRANCHE_WAIT_NO_WINDOW:
+    case TRANCHE_WAIT_UNKNOWN:
+    case TRANCHE_WAIT_LOW: return true;
+    case TRANCHE_WAIT_NONE:
+    case TRANCHE_WAIT_NO_GO:
+    case TRANCHE_WAIT_HOLD:
+    case TRANCHE_WAIT_UNSETTLED:
+    case TRANCHE_WAIT_TIER:
+    case TRANCHE_WAIT_COUNT: break;
+    }
+    return false;
 }
 
 bool budget_may_grow(const struct core *core, uint32_t run_index)
@@ -83,6 +152,7 @@ bool budget_may_grow(const struct core *core, uint32_t run_index)
     const struct run *run = &core->runs[run_index];
     bool tranche_due = run->tranches < 1 + run_next_gate(core, run);
     if (!tranche_due) return false;
+    if (budget_needs_window(core, run_index)) return false; /* without money there is none */
     if (core->budget.tier_asked) return true;
     uint32_t open_runs =
         core->state_count[RUN_STATE_STARTING] + core->state_count[RUN_STATE_RUNNING] +

@@ -219,9 +219,19 @@ int64_t budget_margin_ns(const struct core *core);
 int64_t budget_lease_end(const struct core *core, const struct run *run, int64_t before_micros,
                          int64_t placed_ns, int64_t rate_micros, int64_t wish_ns);
 
-/* Releases every tranche that its gates allow and the campaign's approved money covers; opens
- * automatic tiers, asks the owner of the next. False when money was missing for one of them. */
+/* Releases every tranche that its gates allow, nothing withholds and the campaign's approved money
+ * covers; opens automatic tiers, asks the owner of the next. False when one stays closed. */
 bool budget_release(struct core *core, uint32_t run, const struct output *output);
+
+/* What withholds the tranches after the first, GO at their gates and the tier left aside. */
+enum tranche_wait budget_withheld(const struct core *core, uint32_t run);
+
+/* The utilization that such a tranche asks for: 0 without a floor, or when the last window began
+ * in the run's grace. */
+int32_t budget_floor_ppm(const struct core *core, const struct run *run);
+
+/* True when a tranche is due that only another window can open. */
+bool budget_needs_window(const struct core *core, uint32_t run);
 
 /* True when more money may still come for the run: a tier to be decided, or other runs'
  * leftovers. */

@@ -251,6 +251,8 @@ static void mix_run(struct digest *digest, const struct core *core, const struct
     mix_signed(digest, run->val_sum_micro);
     mix(digest, run->val_count);
     mix_signed(digest, run->util_ppm);
+    mix_signed(digest, run->fair_ppm);
+    mix_signed(digest, run->window_held_ns);
     mix(digest, run->rung);
     mix(digest, run->util_flags);
     mix_signed(digest, run->windows_ns);

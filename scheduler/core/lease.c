@@ -47,6 +47,7 @@ static void renew_if_due(struct core *core, uint32_t run_index, const struct out
         struct stop_order order = { .intent = INTENT_STOP,
                                     .reason = REASON_BUDGET,
                                     .pinned_slot = NO_INDEX };
+        if (budget_needs_window(core, run_index)) order.reason = REASON_WITHHELD;
         if (budget_may_grow(core, run_index)) {
             order.intent = INTENT_REQUEUE;
             order.reason = REASON_MONEY;
@@ -92,6 +93,21 @@ static struct util_measure measure(const struct core *core, const struct attempt
     return util_measure(&facts);
 }
 
+/* A gate that comes before the run's first window is over cuts it: its tranche waits for a
+ * utilization, and a short run would never have one. Only the first, and only once the figures
+ * reach the gate. */
+static bool cut_due(const struct core *core, const struct run *run,
+                    const struct attempt *attempt, const struct telemetry *now)
+{
+    const struct run_gate *gate = &core->run_gates[run->first_gate];
+    if (core->campaign.guards[run->guard_index].floor_ppm == 0 || run->gate_count == 0)
+        return false;
+    if (run->guard.held_ns > 0 || !gate->reported || gate->verdict == VERDICT_NO_GO)
+        return false;
+    if (attempt->intent != INTENT_NONE && attempt->intent != INTENT_HOLD) return false;
+    return now->step >= gate->step && now->step > attempt->window_step;
+}
+
 /* Closes the telemetry window when it is long enough, lets the guardrail judge it, and acts. */
 static void close_window_if_due(struct core *core, uint32_t run_index,
                                 const struct telemetry *now, const struct output *output)
@@ -100,14 +116,16 @@ static void close_window_if_due(struct core *core, uint32_t run_index,
     const struct attempt *attempt = attempt_of(core, run_index);
     const struct guard_spec *guard = &core->campaign.guards[run->guard_index];
     int64_t length_ns = core->now_ns - attempt->window_start_ns;
-    if (attempt->intent != INTENT_NONE || length_ns < guard->window_ns) return;
+    bool whole = length_ns >= guard->window_ns && attempt->intent == INTENT_NONE;
+    if (length_ns <= 0 || (!whole && !cut_due(core, run, attempt, now))) return;
     /* Before a trainer's first report the figures are zero; what it resumed from stands. */
     struct telemetry seen = *now;
     if (seen.step < attempt->window_step) seen.step = attempt->window_step;
     if (seen.tokens < attempt->window_tokens) seen.tokens = attempt->window_tokens;
     seen.device = device_in_window(core, attempt, now);
     struct util_measure util = measure(core, attempt, &seen, length_ns);
-    struct guard_outcome outcome = guard_judge(guard, &run->guard, util.fair_ppm, length_ns);
+    struct guard_outcome outcome =
+        guard_judge(guard, &run->guard, whole ? util.fair_ppm : UTIL_UNKNOWN, length_ns);
     struct record record = { .kind = RECORD_WINDOW,
                              .as.window = { .run = run_index,
                                             .attempt = attempt->number,
@@ -117,6 +135,7 @@ static void close_window_if_due(struct core *core, uint32_t run_index,
                                             .val_loss_micro = now->val_loss_micro,
                                             .length_ns = length_ns,
                                             .util_ppm = util.util_ppm,
+                                            .fair_ppm = util.fair_ppm,
                                             .rung = util.rung,
                                             .flags = util.flags,
                                             .device = seen.device,
@@ -128,7 +147,10 @@ static void close_window_if_due(struct core *core, uint32_t run_index,
                                             .bound = outcome.bound,
                                             .guard = outcome.state } };
     core_emit(core, output, &record);
-    if (outcome.action != GUARD_ACTION_PARK && outcome.action != GUARD_ACTION_STOP) return;
+    if (outcome.action != GUARD_ACTION_PARK && outcome.action != GUARD_ACTION_STOP) {
+        budget_release(core, run_index, output);
+        return;
+    }
     bool park = outcome.action == GUARD_ACTION_PARK;
     struct stop_order order = { .intent = park ? INTENT_PARK : INTENT_STOP,
                                 .reason = REASON_GUARD,

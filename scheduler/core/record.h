@@ -194,7 +194,8 @@ enum intent {
     X(SUSPEND, "suspended")                                                                    \
     X(SPACE, "disk full")                                                                      \
     X(LEASE, "lease not renewed")                                                              \
-    X(RELEASED, "waited long enough")
+    X(RELEASED, "waited long enough")                                                          \
+    X(WITHHELD, "its next tranche was withheld")
 
 enum reason {
 #define X(id, name) REASON_##id,
@@ -257,6 +258,10 @@ struct record_tranche {
     uint32_t number;         /* 0 first, 1 after the first gate, ... each once, in order */
     int64_t amount_micros;   /* of this tranche */
     int64_t released_micros; /* of the run, from now on */
+    /* What it was released on, from number 1 on: */
+    int32_t util_ppm;     /* over the last window, at full clocks; UTIL_UNKNOWN */
+    int32_t floor_ppm;    /* what it had to reach; 0 = no floor, or still in its grace */
+    int64_t spent_micros; /* by the run, settled */
 };
 
 /* A whole gang, its first lease, and where it starts from. */
@@ -298,6 +303,7 @@ struct record_window {
     struct guard_state guard;
     uint32_t flags;               /* UTIL_FLAG_BIT: what speaks for or against that figure */
     struct device_figures device; /* of member 0's GPU in this window */
+    int32_t fair_ppm;             /* util_ppm at full clocks: what the floor is held against */
 };
 
 struct record_checkpoint {

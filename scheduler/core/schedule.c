@@ -358,7 +358,9 @@ static void end_for_money(struct core *core, uint32_t run_index, const struct ou
     struct record record = { .kind = RECORD_RUN_STATE,
                              .as.run_state = { .run = run_index,
                                                .state = RUN_STATE_STOPPED,
-                                               .reason = REASON_BUDGET } };
+                                               .reason = budget_needs_window(core, run_index)
+                                                             ? REASON_WITHHELD
+                                                             : REASON_BUDGET } };
     core_emit(core, output, &record);
 }
 

@@ -66,6 +66,9 @@ struct run {
         val_sum_micro; /* held-out losses reported at gates */
     uint32_t val_count;
     int32_t util_ppm; /* of the last window */
+    int32_t fair_ppm; /* the same at full clocks */
+    int64_t
+        window_held_ns; /* the run's time in windows before the last one: its grace counts from 0 */
     enum util_rung rung;
     uint32_t util_flags; /* of the last window */
     int64_t windows_ns;  /* time held and steps done in closed windows: the measured rate */
@@ -142,6 +145,25 @@ struct budget {
     struct request request; /* about the next tier */
 };
 
+/* A tranche after the first opens when all of these are met; the first that is not is named. */
+#define TRANCHE_WAITS(X)                                                                       \
+    X(NONE, "")                                                                                \
+    X(NO_GO, "a later gate said NO-GO")                                                        \
+    X(HOLD, "a hold is open")                                                                  \
+    X(NO_WINDOW, "its utilization is not measured yet")                                        \
+    X(UNKNOWN, "its utilization is unknown")                                                   \
+    X(LOW, "its utilization is below the floor")                                               \
+    X(UNSETTLED, "what it spent is not settled")                                               \
+    X(TIER, "no open tier covers it")
+
+enum tranche_wait {
+#define X(id, name) TRANCHE_WAIT_##id,
+    TRANCHE_WAITS(X) TRANCHE_WAIT_COUNT
+#undef X
+};
+
+const char *tranche_wait_name(enum tranche_wait wait);
+
 /* Exactly the campaign as recorded; NULL before it is known. Its gates array is the core's own.
  */
 const struct campaign_spec *core_campaign(const struct core *core);
@@ -180,6 +202,10 @@ bool core_unplaceable(const struct core *core, uint32_t run);
 /* Why a QUEUED run is not placed: ROOM, MONEY, SIGNOFF (a tier), SUSPEND or SPACE. NONE for
  * others. */
 enum reason core_waits_for(const struct core *core, uint32_t run);
+
+/* What keeps the run's next tranche closed. NONE: nothing is due, or nothing but a pass is
+ * missing. Also for a run that has ended: what kept it closed. */
+enum tranche_wait core_tranche_waits_for(const struct core *core, uint32_t run);
 
 /* Expected remaining time of a run from its own measured rate; TIME_NEVER when unknown. */
 int64_t core_remaining_ns(const struct core *core, uint32_t run);

@@ -34,6 +34,10 @@ struct run_book {
     int64_t released_micros, spent_micros; /* spent: by all attempts, the live one too */
     enum run_state state;
     bool ended;
+    uint32_t guard;   /* which of the campaign's floors it is held to */
+    int32_t util_ppm; /* of its last window, at full clocks; below 0: unknown */
+    int64_t held_ns;  /* in windows, over all attempts: the grace counts it */
+    bool in_grace;    /* that window began in it */
     struct lease_book lease;
 };
 
@@ -51,6 +55,10 @@ struct audit {
     uint32_t class_count;
     int64_t class_rate_micros[CLASSES_MAX];
     int64_t stop_grace_ns;
+    struct {
+        int32_t floor_ppm;
+        int64_t grace_ns;
+    } guards[GUARDS_MAX];
     uint64_t epoch;
     int64_t now_ns;
     struct audit_totals totals;
@@ -203,6 +211,10 @@ static enum err take_campaign(struct audit *audit, const struct campaign_spec *c
     for (uint32_t i = 0; i < campaign->class_count; i++)
         audit->class_rate_micros[i] = campaign->classes[i].rate_micros;
     audit->stop_grace_ns = campaign->stop_grace_ns;
+    for (uint32_t i = 0; i < campaign->guard_count; i++) {
+        audit->guards[i].floor_ppm = campaign->guards[i].floor_ppm;
+        audit->guards[i].grace_ns = campaign->guards[i].grace_ns;
+    }
     return ERR_OK;
 }
 
@@ -219,6 +231,9 @@ static enum err take_run(struct audit *audit, const struct run_spec *spec, struc
     struct run_book *run = &audit->runs[audit->totals.runs++];
     *run = (struct run_book){ .ranks = spec->ranks,
                               .tranches_micros = spec->first_tranche_micros,
+                              .guard = spec->guard_index,
+                              .util_ppm = -1,
+                              .in_grace = audit->guards[spec->guard_index].grace_ns > 0,
                               .gate_count = spec->gate_count };
     for (uint32_t i = 0; i < spec->gate_count; i++)
         run->gates[i].tranche_micros = spec->gates[i].tranche_micros;
@@ -291,6 +306,52 @@ static enum err take_tier(struct audit *audit, const struct record_tier *tier,
     return open_tier(audit, tier->tier, tier->approved_micros, error);
 }
 
+static enum err take_window(struct audit *audit, const struct record_window *window,
+                            struct error *error)
+{
+    struct run_book *run = live_at(audit, window->run, window->attempt);
+    if (run == NULL) return breaks(error, "a window of no live attempt");
+    run->util_ppm = window->fair_ppm;
+    run->in_grace = run->held_ns < audit->guards[run->guard].grace_ns;
+    run->held_ns = add_saturated(run->held_ns, window->length_ns);
+    return ERR_OK;
+}
+
+/* Is what the run used so far paid for? Not known of an attempt of an earlier life. */
+static enum err settled_before(const struct audit *audit, const struct run_book *run,
+                               struct error *error)
+{
+    const struct lease_book *lease = &run->lease;
+    if (!lease->live) return ERR_OK;
+    int64_t used =
+        price_micros(run->ranks, audit->now_ns - lease->placed_ns, lease->rate_micros);
+    if (lease->epoch != audit->epoch || used < 0 ||
+        used - lease->settled_micros > lease->reserved_micros)
+        return breaks(error, "a tranche is released before the one before is settled");
+    return ERR_OK;
+}
+
+/* Does what a later tranche says of the run agree with the books, and is it enough? */
+static enum err earned(const struct audit *audit, const struct run_book *run,
+                       const struct record_tranche *tranche, struct error *error)
+{
+    int32_t floor_ppm = audit->guards[run->guard].floor_ppm;
+    if (is_barred(run)) return breaks(error, "a tranche is released after NO-GO or HOLD");
+    int32_t asked_ppm = run->in_grace ? 0 : floor_ppm;
+    bool silent =
+        tranche->util_ppm == 0 && tranche->floor_ppm == 0 && tranche->spent_micros == 0;
+    if (floor_ppm == 0 && silent) /* an earlier version wrote it */
+        return settled_before(audit, run, error);
+    if (tranche->util_ppm != run->util_ppm || tranche->floor_ppm != asked_ppm ||
+        tranche->spent_micros != run->spent_micros)
+        return breaks(error, "a tranche is released on figures that are not the run's");
+    if (floor_ppm > 0 && run->util_ppm < 0)
+        return breaks(error, "a tranche is released on unknown utilization");
+    if (run->util_ppm < asked_ppm && floor_ppm > 0)
+        return breaks(error, "a tranche is released below the utilization floor");
+    return settled_before(audit, run, error);
+}
+
 static enum err take_tranche(struct audit *audit, const struct record_tranche *tranche,
                              struct error *error)
 {
@@ -300,6 +361,10 @@ static enum err take_tranche(struct audit *audit, const struct record_tranche *t
         return breaks(error, "a tranche is released out of order");
     if (tranche->number > gates_passed(run))
         return breaks(error, "a tranche is released before GO at its gate");
+    if (tranche->number > 0) {
+        enum err rc = earned(audit, run, tranche, error);
+        if (rc != ERR_OK) return rc;
+    }
     int64_t planned = tranche->number == 0 ? run->tranches_micros
                                            : run->gates[tranche->number - 1].tranche_micros;
     if (tranche->amount_micros != planned ||
@@ -562,8 +627,8 @@ enum err audit_take(struct audit *audit, const struct record *record, struct err
     case RECORD_ATTEMPT_ENDED:
         return take_attempt_ended(audit, &record->as.attempt_ended, error);
     case RECORD_RUN_STATE: return take_run_state(audit, &record->as.run_state, error);
+    case RECORD_WINDOW: return take_window(audit, &record->as.window, error);
     case RECORD_MEMBER_STARTED:
-    case RECORD_WINDOW:
     case RECORD_CHECKPOINT:
     case RECORD_INCIDENT:
     case RECORD_SUSPENDED:

@@ -7,7 +7,9 @@
  *
  *   money     spent + reserved <= released <= approved, per run and for the campaign, at every record
  *   tiers     opened in order, each once, to the amount that the campaign says
- *   tranches  each once, in order, of the planned amount, and only after GO at the gate before
+ *   tranches  each once, in order, of the planned amount, and only after GO at the gate before;
+ *             from the second on the record says on what: the run's last utilization, known and at
+ *             or above its floor (where its guardrail has one), and its settled spend
  *   leases    numbered without a gap; the whole price with the stop grace is reserved; what is settled
  *             never falls and never exceeds what was reserved; settled once, for the time held
  *   slots     never in two attempts at a time; a gang is whole

@@ -373,6 +373,9 @@ static const struct field tranche_fields[] = {
     { U32(number, 0, GATES_PER_RUN_MAX) },
     { I64(amount_micros, NOT_NEGATIVE) },
     { I64(released_micros, NOT_NEGATIVE) },
+    { I32(util_ppm, UTIL_UNKNOWN, INT32_MAX) },
+    { I32(floor_ppm, 0, INT32_MAX) },
+    { I64(spent_micros, NOT_NEGATIVE) },
 };
 static const struct shape tranche_shape = { SHAPE(
     "tranche", tranche_fields, penstock__ledger__tranche__descriptor, NULL) };
@@ -476,6 +479,7 @@ static const struct field window_fields[] = {
     { ONE(guard, guard_state_shape) },
     { U32(flags, 0, (INT64_C(1) << UTIL_FLAG_COUNT) - 1) },
     { ONE_IF(device, device_shape) },
+    { I32(fair_ppm, UTIL_UNKNOWN, INT32_MAX) },
 };
 static const struct shape window_shape = { SHAPE("window", window_fields,
                                                  penstock__ledger__window__descriptor, NULL) };

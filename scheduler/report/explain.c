@@ -206,6 +206,12 @@ static void explain_gate(const struct explainer *ex, const struct model_run *run
             decision->slot == slot)
             explain_decision(ex, decision, arena);
     }
+    enum tranche_wait wait = core_tranche_waits_for(ex->core, run->index);
+    if (wait != TRANCHE_WAIT_NONE && slot + 1 == core_run(ex->core, run->index)->tranches)
+        say(ex, "    ",
+            arena_format(arena, "its tranche of %s is not released: %s",
+                         word_money(gate->tranche_micros, &ex->model->currency).text,
+                         tranche_wait_name(wait)));
     bool ended = run->state == RUN_STATE_FINISHED || run->state == RUN_STATE_STOPPED ||
                  run->state == RUN_STATE_FAILED;
     if (!ended && !gate->reported && gate->tranche_micros > 0)
@@ -262,6 +268,7 @@ static const char *next_of_queued(const struct explainer *ex, const struct model
     case REASON_BACKFILL:
     case REASON_LEASE:
     case REASON_RELEASED:
+    case REASON_WITHHELD:
     case REASON_COUNT: break;
     }
     uint32_t present = 0, idle = 0;

@@ -234,6 +234,13 @@ static void put_body(struct json *json, const struct record *record)
         json_int(json, "number", record->as.tranche.number);
         json_int(json, "amount_micros", record->as.tranche.amount_micros);
         json_int(json, "released_micros", record->as.tranche.released_micros);
+        if (record->as.tranche.number == 0) return;
+        if (record->as.tranche.util_ppm == UTIL_UNKNOWN)
+            json_null(json, "util_ppm");
+        else
+            json_int(json, "util_ppm", record->as.tranche.util_ppm);
+        json_int(json, "floor_ppm", record->as.tranche.floor_ppm);
+        json_int(json, "spent_micros", record->as.tranche.spent_micros);
         return;
     case RECORD_PLACED: put_placed(json, &record->as.placed); return;
     case RECORD_LEASE: put_lease(json, &record->as.lease); return;

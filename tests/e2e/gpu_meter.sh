@@ -9,6 +9,7 @@ fake=${2:?usage: $0 PATH-OF-PENSTOCK PATH-OF-FAKE-NVML}
 export LD_LIBRARY_PATH="$(dirname "$fake")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export PENSTOCK_FAKE_NVML=$work/nvml
 unset CUDA_VISIBLE_DEVICES
+gates=
 
 # scenario NAME LINES FLAGS...: one run on a GPU of which the lines tell; every step is 1000 tokens in 20 ms.
 scenario() {
@@ -27,6 +28,7 @@ scenario() {
     sed -i -e 's/^  cpu: 1.00 USD/  cpu: 1.00 USD\n  h100: 3.00 USD/' -e 's/^  class: cpu/  class: h100/' \
         -e '/^  window: 2s/,/^  utilization:/d' "$campaign"
     sed -i 's/^guardrails:/guardrails:\n  window: 1s\n  grace: 0s\n  utilization: {floor: 30%, clear: 30%, warn_after: never, park_after: never, stop_after: 4}\n  idle: {below: 5%, start_warn: never, start_stop: 4s, again_warn: never, again_stop: 4s}/' "$campaign"
+    [ -z "$gates" ] || printf 'gates:\n%s\n' "$gates" >>"$campaign"
     write_runs
     add_run "$run" --step-ms 20 --every 1000 "$@"
     start 1
@@ -47,16 +49,30 @@ sys.exit(not (len(w) > 0 and eval(sys.argv[1])))
 END
 }
 
+# tranches EXPRESSION: must be true of the list `t` of the numbers of the run's tranches.
+tranches() {
+    python3 - "$1" "$out.records" <<'END' || die "not so: $1"
+import json, sys
+t = [r["number"] for r in json.load(open(sys.argv[2]))["records"] if r["kind"] == "tranche"]
+print(t, file=sys.stderr)
+sys.exit(not eval(sys.argv[1]))
+END
+}
+
 pipes="model FLOPs over peak, checked by pipe activity"
 work_done=$'power 650000\ntensor 70'
 waiting=$'power 90000\ntensor 0'
 # 50 steps a second of 1000 tokens: 1.4e10 FLOPs each are 70 % of the peak, 4e9 are 20 %.
 
+gates='  - {name: midway, at: {steps: 20}, rule: {milestone: {loss: 100}}}'
 scenario honest "$work_done" --steps 250 --flops-per-token 1.4e10 2>>"$out.err"
 expect_state honest finished
 windows "all(r['util_by'] == '$pipes' and not r.get('flags') for r in w)" 2>>"$out.err"
 windows "all(r['device']['power_limit_mw'] == 700000 for r in w)" 2>>"$out.err"
 
+tranches "t == [0, 1]" 2>>"$out.err"
+
+gates=
 scenario asleep "$waiting" --steps 1000 --hang-at 30 --flops-per-token 1.4e10
 expect_state asleep stopped
 windows "w[-1]['util_ppm'] == 0 and w[-1]['flags'] == 'device busy, no step'" 2>>"$out.err"
@@ -74,9 +90,13 @@ expect_state capped finished
 windows "any('slowed by a power limit' in r.get('flags', '') for r in w)" 2>>"$out.err"
 windows "all(r['util_ppm'] < 300000 for r in w)" 2>>"$out.err"
 
-# The driver answers nothing about the device, and the trainer declares nothing.
+# The driver answers nothing about the device, and the trainer declares nothing: its gate says GO, and its
+# tranche stays closed all the same.
 blind=$(for f in energy power clock utilization reasons gpm_sample ecc; do echo "fail $f 999"; done)
+gates='  - {name: midway, at: {steps: 100}, rule: {milestone: {loss: 100}}}'
 scenario blind "$blind" --steps 300
 expect_state blind finished
+tranches "t == [0]" 2>>"$out.err"
+expect_text "$out.explain" "its tranche of .* is not released: its utilization is unknown"
 windows "all(r['util_ppm'] is None for r in w)" 2>>"$out.err"
 expect_text "$out.report" "run blind: .* have no utilization"

@@ -74,14 +74,15 @@ static void make_policy(struct campaign *campaign, struct rng *rng)
     spec->backoff_ns = (int64_t)below(rng, 3) * NS_PER_S;
     spec->backoff_max_ns = 60 * NS_PER_S;
     spec->guard_count = 1;
-    spec->guards[0] = (struct guard_spec){ .window_ns = 20 * NS_PER_S,
-                                           .grace_ns = 60 * NS_PER_S,
-                                           .floor_ppm = (int32_t)below(rng, 200000),
-                                           .clear_ppm = 250000,
-                                           .warn_windows = 2,
-                                           .park_windows = 4,
-                                           .stop_windows = 8,
-                                           .park_ns = 30 * NS_PER_S };
+    spec->guards[0] =
+        (struct guard_spec){ .window_ns = 20 * NS_PER_S,
+                             .grace_ns = 60 * NS_PER_S,
+                             .floor_ppm = below(rng, 3) ? (int32_t)below(rng, 200000) : 0,
+                             .clear_ppm = 250000,
+                             .warn_windows = 2,
+                             .park_windows = 4,
+                             .stop_windows = 8,
+                             .park_ns = 30 * NS_PER_S };
     spec->runbook_count = 3;
     spec->runbook[0] = (struct runbook_row){
         .incident = INCIDENT_TRAINER_FAILED,

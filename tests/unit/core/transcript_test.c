@@ -650,6 +650,14 @@ static void do_waits(struct player *player)
                   reason_name(core_waits_for(player->core, run_word(player, 1))));
 }
 
+/* why RUN: what keeps its next tranche closed */
+static void do_why(struct player *player)
+{
+    const char *wait =
+        tranche_wait_name(core_tranche_waits_for(player->core, run_word(player, 1)));
+    writer_format(&player->out, "  tranche: %s\n", wait[0] ? wait : "none waits");
+}
+
 static const struct {
     const char *name;
     void (*play)(struct player *player);
@@ -661,6 +669,7 @@ static const struct {
     { "exit", do_exit },         { "gone", do_gone },   { "decide", do_decide },
     { "suspend", do_suspend },   { "space", do_space }, { "tick", do_tick },
     { "rouse", do_rouse },       { "money", do_money }, { "waits", do_waits },
+    { "why", do_why },
 };
 
 static void split(struct player *player, struct text line)

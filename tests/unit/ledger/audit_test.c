@@ -26,6 +26,8 @@ enum place {
     STARTED_0,
     STARTED_1,
     LEASE_2,
+    WINDOW_0,
+    WINDOW,
     GATE,
     VERDICT,
     TRANCHE_1,
@@ -88,6 +90,8 @@ static void make_campaign(void)
     c->worker_timeout_ns = 60 * NS_PER_S;
     c->guard_count = 1;
     c->guards[0].window_ns = NS_PER_MIN;
+    c->guards[0].grace_ns = 40 * NS_PER_S;
+    c->guards[0].floor_ppm = 200000;
     c->gate_count = 1;
     c->gates = gates;
 }
@@ -150,6 +154,18 @@ static void make_history(void)
     at(STARTED_1, RECORD_MEMBER_STARTED, 3);
     history[STARTED_1].as.member_started = (struct record_member_started){ 0, 1, 1, 51 };
     make_lease(LEASE_2, 2, 40, 100);
+    at(WINDOW_0, RECORD_WINDOW, 42);
+    history[WINDOW_0].as.window = (struct record_window){ .attempt = 1,
+                                                          .length_ns = 40 * NS_PER_S,
+                                                          .util_ppm = UTIL_UNKNOWN,
+                                                          .fair_ppm = UTIL_UNKNOWN,
+                                                          .guard.held_ns = 40 * NS_PER_S };
+    at(WINDOW, RECORD_WINDOW, 45);
+    history[WINDOW].as.window = (struct record_window){ .attempt = 1,
+                                                        .length_ns = 3 * NS_PER_S,
+                                                        .util_ppm = 150000,
+                                                        .fair_ppm = 300000,
+                                                        .guard.held_ns = 43 * NS_PER_S };
     at(GATE, RECORD_GATE, 50);
     history[GATE].as.gate = (struct record_gate){ .attempt = 1, .step = 10, .loss_micro = 2 };
     at(VERDICT, RECORD_DECISION, 50);
@@ -159,7 +175,10 @@ static void make_history(void)
     at(TRANCHE_1, RECORD_TRANCHE, 50);
     history[TRANCHE_1].as.tranche = (struct record_tranche){ .number = 1,
                                                              .amount_micros = 600000,
-                                                             .released_micros = 1600000 };
+                                                             .released_micros = 1600000,
+                                                             .util_ppm = 300000,
+                                                             .floor_ppm = 200000,
+                                                             .spent_micros = price(38) };
     make_lease(LEASE_3, 3, 80, 140);
     at(ENDED_0, RECORD_MEMBER_ENDED, 89);
     history[ENDED_0].as.member_ended = (struct record_member_ended){ .attempt = 1 };
@@ -274,6 +293,57 @@ static void b_tranche_no_go(void)
 {
     drop(VERDICT);
 }
+static void b_util_unknown(void)
+{
+    H(WINDOW, window).fair_ppm = UTIL_UNKNOWN;
+    H(TRANCHE_1, tranche).util_ppm = UTIL_UNKNOWN;
+}
+static void b_util_unmeasured(void)
+{
+    drop(WINDOW);
+    drop(WINDOW_0);
+    H(TRANCHE_1 - 2, tranche).util_ppm = UTIL_UNKNOWN;
+    H(TRANCHE_1 - 2, tranche).floor_ppm = 0;
+}
+static void b_util_unknown_in_grace(void)
+{
+    b_util_unknown();
+    H(CAMPAIGN, campaign).guards[0].grace_ns = NS_PER_HOUR;
+    H(TRANCHE_1, tranche).floor_ppm = 0;
+}
+static void b_util_low(void)
+{
+    H(WINDOW, window).fair_ppm = 199999;
+    H(TRANCHE_1, tranche).util_ppm = 199999;
+}
+static void b_util_silent(void)
+{
+    H(TRANCHE_1, tranche).util_ppm = H(TRANCHE_1, tranche).floor_ppm = 0;
+    H(TRANCHE_1, tranche).spent_micros = 0;
+}
+static void b_util_other(void)
+{
+    H(WINDOW, window).fair_ppm = 199999;
+}
+static void b_util_floor(void)
+{
+    H(TRANCHE_1, tranche).floor_ppm = 0;
+}
+static void b_util_spent(void)
+{
+    H(TRANCHE_1, tranche).spent_micros++;
+}
+static void b_window_attempt(void)
+{
+    H(WINDOW, window).attempt = 2;
+}
+static void b_tranche_unsettled(void)
+{
+    /* the lease's money was over at second 110 */
+    for (enum place place = GATE; place <= TRANCHE_1; place++)
+        history[place].at_ns = clock_ns(111);
+    count = TRANCHE_1 + 1;
+}
 static void b_tranche_above(void)
 {
     H(CAMPAIGN, campaign).tiers[0].up_to_micros = 1500000;
@@ -356,6 +426,7 @@ static void b_lease_more(void)
 {
     H(LEASE_2, lease).settled_micros = price(71);
     H(LEASE_2, lease).reserved_micros = price(37);
+    H(TRANCHE_1, tranche).spent_micros = price(71);
 }
 static void b_lease_over(void)
 {
@@ -607,6 +678,16 @@ static const struct {
     { b_tranche_run, "a tranche for no open run" },
     { b_tranche_after_end, "a tranche for no open run" },
     { b_tranche_no_go, "a tranche is released before GO" },
+    { b_util_unknown, "a tranche is released on unknown utilization" },
+    { b_util_unmeasured, "a tranche is released on unknown utilization" },
+    { b_util_unknown_in_grace, "a tranche is released on unknown utilization" },
+    { b_util_low, "a tranche is released below the utilization floor" },
+    { b_util_other, "a tranche is released on figures that are not the run's" },
+    { b_util_silent, "a tranche is released on figures that are not the run's" },
+    { b_util_floor, "a tranche is released on figures that are not the run's" },
+    { b_util_spent, "a tranche is released on figures that are not the run's" },
+    { b_window_attempt, "a window of no live attempt" },
+    { b_tranche_unsettled, "a tranche is released before the one before is settled" },
     { b_placed_run, "a run is placed that is not open" },
     { b_placed_gpu, "a GPU is twice in a gang" },
     { b_placed_twice, "a run is placed that is not open" },

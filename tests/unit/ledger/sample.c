@@ -284,6 +284,9 @@ static void make_tranche(struct sample *s, struct record_tranche *tranche)
     tranche->number = choice(s, GATES_PER_RUN_MAX + 1);
     tranche->amount_micros = amount(s);
     tranche->released_micros = amount(s);
+    tranche->util_ppm = small(s, UTIL_UNKNOWN, INT32_MAX);
+    tranche->floor_ppm = small(s, 0, INT32_MAX);
+    tranche->spent_micros = amount(s);
 }
 
 static uint32_t attempt_number(struct sample *s)
@@ -334,6 +337,7 @@ static void make_window(struct sample *s, struct record_window *window)
     window->val_loss_micro = any(s);
     window->length_ns = amount(s);
     window->util_ppm = small(s, UTIL_UNKNOWN, INT32_MAX);
+    window->fair_ppm = small(s, UTIL_UNKNOWN, INT32_MAX);
     window->rung = (enum util_rung)choice(s, UTIL_RUNG_COUNT);
     window->flops_per_token = u64(s);
     window->cpu_ns = within(s, -1, INT64_MAX);

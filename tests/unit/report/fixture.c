@@ -105,10 +105,17 @@ static void put_tranche(struct fixture *fixture, uint32_t run, int64_t amount_mi
     fixture_emit(fixture,
                  &(struct record){
                      .kind = RECORD_TRANCHE,
-                     .as.tranche = { .run = run,
-                                     .number = r->tranches,
-                                     .amount_micros = amount_micros,
-                                     .released_micros = r->released_micros + amount_micros } });
+                     .as.tranche = {
+                         .run = run,
+                         .number = r->tranches,
+                         .amount_micros = amount_micros,
+                         .released_micros = r->released_micros + amount_micros,
+                         .util_ppm = r->fair_ppm,
+                         .floor_ppm = r->window_held_ns <
+                                              core_campaign(fixture->core)->guards[0].grace_ns
+                                          ? 0
+                                          : core_campaign(fixture->core)->guards[0].floor_ppm,
+                         .spent_micros = r->spent_micros } });
 }
 
 /* A gang on workers first, first + 1, ..., with a lease of `minutes`. */
@@ -219,6 +226,8 @@ static void put_window(struct fixture *fixture, uint32_t run, struct window wind
                                          .val_loss_micro = LOSS_UNKNOWN,
                                          .length_ns = NS_PER_MIN,
                                          .util_ppm = window.util_ppm,
+                                         .fair_ppm = window.util_ppm,
+                                         .guard.held_ns = r->guard.held_ns + NS_PER_MIN,
                                          .rung = known ? rung : UTIL_RUNG_UNKNOWN,
                                          .flags = window.capped ? UTIL_FLAG_BIT(POWER_CAPPED) |
                                                                       UTIL_FLAG_BIT(XID)
