@@ -34,9 +34,10 @@ static const struct flag status_flags[] = {
     FLAGS_END
 };
 static const struct flag decide_flags[] = {
-    { "--as", NULL, "OWNER", NULL, "the owner who decides, as the campaign names them (required)" },
-    { "--reason", NULL, "TEXT", NULL, "why, in one line; it stands in the ledger (required)" },
-    { "--key", NULL, "SSH_KEY", NULL, "sign with this key (not in this version: what is decided is recorded as unsigned)" },
+    { "--as", NULL, "OWNER", NULL, "the owner who decides, as the campaign names them (required for an answer)" },
+    { "--reason", NULL, "TEXT", NULL, "why, in one line; it stands in the ledger (required for an answer)" },
+    { "--key", NULL, "SSH_KEY", NULL, "sign with this key (a private key file, or its .pub with the key in ssh-agent), by ssh-keygen -Y sign; needed when the campaign names the owner's keys" },
+    { "--list", NULL, NULL, NULL, "show what waits for an answer (with --as or --key: whose) and what it is decided on" },
     FLAGS_END
 };
 static const struct flag report_flags[] = {
@@ -82,11 +83,12 @@ static const struct verb verbs[] = {
     { "explain", "STATE RUN|RUN/GATE", "why a run or gate is where it is",
       "Shows the inputs, the rule, the verdict and what comes next.",
       "penstock explain state lr-3e-4\n  penstock explain state lr-3e-4/half", 2, 2, no_flags, verb_explain },
-    { "decide", "STATE GATE go|no-go", "answer a question that waits for an owner",
+    { "decide", "STATE GATE go|no-go | STATE --list", "answer a question that waits for an owner",
       "GATE is RUN/GATE, a gate's name when only one run waits at it, RUN for a run that is held, or\n"
       "tier:N for the N-th tier of the budget. A running campaign takes the answer within a second;\n"
       "otherwise `penstock run` takes it up.",
-      "penstock decide state lr-3e-4/half go --as ada --reason \"loss still falls\"", 3, 3, decide_flags, verb_decide },
+      "penstock decide state lr-3e-4/half go --as ada --reason \"loss still falls\" --key ~/.ssh/id_ed25519\n"
+      "  penstock decide state --list --as ada", 1, 3, decide_flags, verb_decide },
     { "report", "STATE", "the checkpoint review report", "",
       "penstock report state\n  penstock report state --format html -o report.html", 1, 1, report_flags, verb_report },
     { "verify", "STATE", "check the ledger's frames, chain and money invariants", "",

@@ -164,7 +164,11 @@ static void say_decision(struct writer *line, const struct core *core,
     write_question(line, core, decision);
     writer_format(line, ": %s", verdict_name(decision->verdict));
     if (decision->verdict != VERDICT_HOLD && decision->owner != NO_INDEX) {
-        writer_format(line, " by %s: ", owner_name(core, decision->owner));
+        writer_format(line, " by %s: ",
+                      decision->by_default ? "default" : owner_name(core, decision->owner));
+        writer_text(line, decision->reason);
+    } else if (decision->by_default) {
+        writer_string(line, ": ");
         writer_text(line, decision->reason);
     } else if (decision->subject == SUBJECT_GATE) {
         say_rule(line, decision);
@@ -320,11 +324,13 @@ static void say_command(struct display *display, const struct core *core, const 
                         const char *gate, uint32_t owner)
 {
     if (display->kind == DISPLAY_NONE) return;
-    writer_format(
-        &display->pending,
-        "          %s is asked: penstock decide %s %s%s%s go|no-go --as %s --reason \"...\"\n",
-        owner_name(core, owner), display->state_dir, what, gate[0] != '\0' ? "/" : "", gate,
-        owner_name(core, owner));
+    const struct campaign_spec *campaign = core_campaign(core);
+    bool signs = owner < campaign->owner_count && campaign->owners[owner].key_count > 0;
+    writer_format(&display->pending,
+                  "          %s is asked: penstock decide %s %s%s%s go|no-go --as %s --reason "
+                  "\"...\"%s\n",
+                  owner_name(core, owner), display->state_dir, what, gate[0] != '\0' ? "/" : "",
+                  gate, owner_name(core, owner), signs ? " --key SSH_KEY" : "");
 }
 
 void display_ask(struct display *display, const struct core *core, uint32_t run_index)
@@ -336,7 +342,7 @@ void display_ask(struct display *display, const struct core *core, uint32_t run_
         uint32_t tier = core_budget(core)->tiers_open;
         if (tier >= campaign->tier_count) return;
         writer_format(&writer, "tier:%u", tier + 1);
-        say_command(display, core, what, "", campaign->tiers[tier].owner_index);
+        say_command(display, core, what, "", core_request(core, NO_INDEX)->owner);
         return;
     }
     const struct run *run = core_run(core, run_index);
@@ -344,10 +350,10 @@ void display_ask(struct display *display, const struct core *core, uint32_t run_
         const struct run_gate *gate = core_run_gate(core, run_index, slot);
         if (gate->verdict != VERDICT_HOLD) continue;
         const struct gate_spec *spec = core_gate(core, gate->gate_index);
-        say_command(display, core, run->name, spec->name, spec->owner_index);
+        say_command(display, core, run->name, spec->name, run->request.owner);
         return;
     }
-    say_command(display, core, run->name, "", run->owner_index);
+    say_command(display, core, run->name, "", run->request.owner);
 }
 
 void display_say(struct display *display, const char *format, ...)

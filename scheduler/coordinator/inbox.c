@@ -1,4 +1,4 @@
-/* inbox.c - see inbox.h. The text form first, then the questions, then the folder. */
+/* inbox.c - see inbox.h. The questions first, then the folder. */
 #include "scheduler/coordinator/inbox.h"
 
 #include <dirent.h>
@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/base/log.h"
@@ -14,199 +15,29 @@
 #include "scheduler/coordinator/files.h"
 
 enum { FOLDER_BYTES = 4096 };
+#define SIGNATURE_TAIL ".sig"
 #define LOOK_EVERY_NS NS_PER_S
 
-/* ---- text form
- * ---------------------------------------------------------------------------------- */
-
-#define DECISION_KEYS(X)                                                                       \
-    X(FORM, "penstock-decision")                                                               \
-    X(CAMPAIGN, "campaign")                                                                    \
-    X(SUBJECT, "subject")                                                                      \
-    X(RUN, "run")                                                                              \
-    X(GATE, "gate")                                                                            \
-    X(TIER, "tier")                                                                            \
-    X(ASKED, "asked-ns")                                                                       \
-    X(VERDICT, "verdict")                                                                      \
-    X(OWNER, "owner")                                                                          \
-    X(REASON, "reason")
-
-enum decision_key {
-#define X(id, name) KEY_##id,
-    DECISION_KEYS(X) KEY_COUNT
-#undef X
-};
-
-static const char *const key_names[KEY_COUNT] = {
-#define X(id, name) [KEY_##id] = (name),
-    DECISION_KEYS(X)
-#undef X
-};
-
-static const char *const subject_names[] = {
-    [SUBJECT_GATE] = "gate",
-    [SUBJECT_RUN] = "run",
-    [SUBJECT_TIER] = "tier",
-};
-
-/* Which keys a subject needs beside those that all need. */
-static const struct {
-    bool run, gate, tier;
-} subject_needs[] = {
-    [SUBJECT_GATE] = { .run = true, .gate = true },
-    [SUBJECT_RUN] = { .run = true },
-    [SUBJECT_TIER] = { .tier = true },
-};
-
-void decision_write(const struct decision *decision, struct writer *writer)
+enum err inbox_put(const char *state_dir, struct text statement, struct text signature,
+                   struct error *error)
 {
-    char hex[2 * SHA256_BYTES + 1];
-    sha256_hex(&decision->campaign, hex);
-    writer_format(writer, "penstock-decision: 1\ncampaign: %s\nsubject: %s\n", hex,
-                  subject_names[decision->subject]);
-    if (subject_needs[decision->subject].run) writer_format(writer, "run: %s\n", decision->run);
-    if (subject_needs[decision->subject].gate)
-        writer_format(writer, "gate: %s\n", decision->gate);
-    if (subject_needs[decision->subject].tier)
-        writer_format(writer, "tier: %u\n", decision->tier);
-    writer_format(writer, "asked-ns: %lld\nverdict: %s\nowner: %s\nreason: %s\n",
-                  (long long)decision->asked_ns,
-                  decision->verdict == VERDICT_GO ? "go" : "no-go", decision->owner,
-                  decision->reason);
-}
-
-static enum decision_key key_find(struct text name)
-{
-    for (size_t i = 0; i < KEY_COUNT; i++)
-        if (text_is(name, key_names[i])) return (enum decision_key)i;
-    return KEY_COUNT;
-}
-
-/* Splits "KEY: VALUE" lines into one value per key. */
-static enum err split_lines(struct text text, struct text values[KEY_COUNT],
-                            struct error *error)
-{
-    for (unsigned line = 1; text.len > 0; line++) {
-        size_t end = text_find(text, TEXT("\n"));
-        if (end == SIZE_MAX)
-            return error_set(error, ERR_INPUT, "line %u does not end in a newline", line);
-        struct text row = { text.data, end };
-        text = (struct text){ text.data + end + 1, text.len - end - 1 };
-        size_t colon = text_find(row, TEXT(": "));
-        if (colon == SIZE_MAX)
-            return error_set(error, ERR_INPUT, "line %u is not \"KEY: VALUE\"", line);
-        enum decision_key key = key_find((struct text){ row.data, colon });
-        if (key == KEY_COUNT)
-            return error_set(error, ERR_INPUT, "line %u has an unknown key", line);
-        if (values[key].data != NULL)
-            return error_set(error, ERR_INPUT, "line %u gives %s again", line, key_names[key]);
-        values[key] = text_trim((struct text){ row.data + colon + 2, row.len - colon - 2 });
-        for (size_t i = 0; i < values[key].len; i++)
-            if ((unsigned char)values[key].data[i] < 0x20 || values[key].data[i] == 0x7F)
-                return error_set(error, ERR_INPUT, "line %u holds a control character", line);
-    }
-    return ERR_OK;
-}
-
-static enum err need(const struct text *values, enum decision_key key, bool wanted,
-                     struct error *error)
-{
-    bool there = values[key].data != NULL && values[key].len > 0;
-    if (there == wanted) return ERR_OK;
-    return error_set(error, ERR_INPUT, wanted ? "%s is missing" : "%s does not belong here",
-                     key_names[key]);
-}
-
-static enum err take_string(char *to, size_t to_bytes, const struct text *values,
-                            enum decision_key key, struct error *error)
-{
-    if (text_copy(to, to_bytes, values[key])) return ERR_OK;
-    return error_set(error, ERR_INPUT, "%s is longer than %zu bytes", key_names[key],
-                     to_bytes - 1);
-}
-
-static enum err take_subject(const struct text *values, struct decision *decision,
-                             struct error *error)
-{
-    size_t subject = 0;
-    while (subject < ARRAY_COUNT(subject_names) &&
-           !text_is(values[KEY_SUBJECT], subject_names[subject]))
-        subject++;
-    if (subject == ARRAY_COUNT(subject_names))
-        return error_set(error, ERR_INPUT, "subject is none of gate, run and tier");
-    decision->subject = (enum decision_subject)subject;
-    enum err rc = need(values, KEY_RUN, subject_needs[subject].run, error);
-    if (rc == ERR_OK) rc = need(values, KEY_GATE, subject_needs[subject].gate, error);
-    if (rc == ERR_OK) rc = need(values, KEY_TIER, subject_needs[subject].tier, error);
-    uint64_t tier = 0;
-    if (rc == ERR_OK && subject_needs[subject].tier &&
-        (!text_to_u64(values[KEY_TIER], &tier) || tier >= TIERS_MAX))
-        rc = error_set(error, ERR_INPUT, "tier is not a number below %d", TIERS_MAX);
-    decision->tier = (uint32_t)tier;
-    return rc;
-}
-
-static enum err take_values(const struct text *values, struct decision *decision,
-                            struct error *error)
-{
-    static const enum decision_key always[] = { KEY_FORM,  KEY_CAMPAIGN, KEY_SUBJECT,
-                                                KEY_ASKED, KEY_VERDICT,  KEY_OWNER,
-                                                KEY_REASON };
-    enum err rc = ERR_OK;
-    for (size_t i = 0; rc == ERR_OK && i < ARRAY_COUNT(always); i++)
-        rc = need(values, always[i], true, error);
-    if (rc != ERR_OK) return rc;
-    if (!text_is(values[KEY_FORM], "1"))
-        return error_set(error, ERR_INPUT, "its form is not 1, the only one known here");
-    if (!sha256_from_hex(values[KEY_CAMPAIGN], &decision->campaign))
-        return error_set(error, ERR_INPUT, "campaign is not a SHA-256 in hexadecimal");
-    if (!text_to_i64(values[KEY_ASKED], &decision->asked_ns))
-        return error_set(error, ERR_INPUT, "asked-ns is not a number");
-    if (text_is(values[KEY_VERDICT], "go"))
-        decision->verdict = VERDICT_GO;
-    else if (text_is(values[KEY_VERDICT], "no-go"))
-        decision->verdict = VERDICT_NO_GO;
-    else
-        return error_set(error, ERR_INPUT, "verdict is neither go nor no-go");
-    rc = take_subject(values, decision, error);
-    if (rc == ERR_OK) rc = take_string(decision->run, NAME_MAX_BYTES, values, KEY_RUN, error);
-    if (rc == ERR_OK) rc = take_string(decision->gate, NAME_MAX_BYTES, values, KEY_GATE, error);
-    if (rc == ERR_OK)
-        rc = take_string(decision->owner, NAME_MAX_BYTES, values, KEY_OWNER, error);
-    if (rc == ERR_OK)
-        rc = take_string(decision->reason, DECISION_REASON_BYTES, values, KEY_REASON, error);
-    return rc;
-}
-
-enum err decision_parse(struct text text, struct decision *decision, struct error *error)
-{
-    struct text values[KEY_COUNT];
-    memset(values, 0, sizeof values);
-    memset(decision, 0, sizeof *decision);
-    if (text.len >= DECISION_BYTES_MAX)
-        return error_set(error, ERR_INPUT, "longer than %d bytes", DECISION_BYTES_MAX - 1);
-    enum err rc = split_lines(text, values, error);
-    if (rc == ERR_OK) rc = take_values(values, decision, error);
-    if (rc != ERR_OK) memset(decision, 0, sizeof *decision);
-    return rc;
-}
-
-enum err inbox_put(const char *state_dir, const struct decision *decision, struct error *error)
-{
-    char folder[FOLDER_BYTES], name[DECISION_FILE_BYTES], data[DECISION_BYTES_MAX];
+    char folder[FOLDER_BYTES], name[DECISION_FILE_BYTES], signed_name[DECISION_FILE_BYTES];
     struct writer folder_writer = writer_of(folder, sizeof folder);
     struct writer name_writer = writer_of(name, sizeof name);
-    struct writer writer = writer_of(data, sizeof data);
+    struct writer signed_writer = writer_of(signed_name, sizeof signed_name);
     writer_format(&folder_writer, "%s/inbox", state_dir);
     writer_format(&name_writer, "%020lld-%ld.decision", (long long)clock_wall_ns(),
                   (long)getpid());
-    decision_write(decision, &writer);
+    writer_format(&signed_writer, "%s" SIGNATURE_TAIL, name);
     if (folder_writer.full) return error_set(error, ERR_INPUT, "%s is too long", state_dir);
     check(!name_writer.full);
-    check(!writer.full);
+    check(!signed_writer.full);
     enum err rc = dir_make(folder, error);
-    if (rc != ERR_OK) return rc;
-    return file_replace(folder, name, (struct text){ data, writer.len }, true, error);
+    /* The signature first: whoever sees the decision sees all of it. */
+    if (rc == ERR_OK && signature.len > 0)
+        rc = file_replace(folder, signed_name, signature, true, error);
+    if (rc == ERR_OK) rc = file_replace(folder, name, statement, true, error);
+    return rc;
 }
 
 /* ---- questions
@@ -261,6 +92,14 @@ static enum err no_question(const struct core *core, const char *what, struct er
                      list, writer.full ? "..." : "");
 }
 
+static void ask_of(const struct core *core, uint32_t run, struct decision *decision)
+{
+    const struct request *request = core_request(core, run);
+    decision->request = request->id;
+    decision->attempt = request->attempt;
+    decision->evidence = evidence_hash(core, run);
+}
+
 static void ask_gate(const struct core *core, uint32_t run, uint32_t slot,
                      struct decision *decision)
 {
@@ -269,7 +108,7 @@ static void ask_gate(const struct core *core, uint32_t run, uint32_t slot,
     text_copy(decision->run, sizeof decision->run, text_of(core_run(core, run)->name));
     text_copy(decision->gate, sizeof decision->gate,
               text_of(core_gate(core, gate->gate_index)->name));
-    decision->asked_ns = gate->asked_ns;
+    ask_of(core, run, decision);
 }
 
 static enum err ask_tier(const struct core *core, const char *what, struct decision *decision,
@@ -281,7 +120,7 @@ static enum err ask_tier(const struct core *core, const char *what, struct decis
         return no_question(core, what, error);
     decision->subject = SUBJECT_TIER;
     decision->tier = (uint32_t)number - 1;
-    decision->asked_ns = core_budget(core)->tier_asked_ns;
+    ask_of(core, NO_INDEX, decision);
     return ERR_OK;
 }
 
@@ -326,55 +165,61 @@ enum err inbox_question(const struct core *core, const char *what, struct decisi
     if (!run_waits(core, run)) return no_question(core, what, error);
     decision->subject = SUBJECT_RUN;
     text_copy(decision->run, sizeof decision->run, text_of(core_run(core, run)->name));
-    decision->asked_ns = core_run(core, run)->state_since_ns;
+    ask_of(core, run, decision);
     return ERR_OK;
 }
 
-static enum err match_gate(const struct core *core, const struct decision *decision,
-                           struct event *event, uint32_t *asked_owner, struct error *error)
+/* Finds what the decision is about, by its names. */
+static enum err match_subject(const struct core *core, const struct decision *decision,
+                              struct event *event, struct error *error)
 {
-    uint32_t run = core_find_run(core, text_of(decision->run));
-    uint32_t slot =
-        run == NO_INDEX ? NO_INDEX : core_find_gate(core, run, text_of(decision->gate));
-    if (slot == NO_INDEX)
-        return error_set(error, ERR_REFUSED, "there is no gate %s/%s", decision->run,
-                         decision->gate);
-    const struct run_gate *gate = core_run_gate(core, run, slot);
-    if (gate->asked_ns == decision->asked_ns && gate->verdict == decision->verdict)
-        return error_set(error, ERR_CLOSED, "stands already");
-    if (gate->verdict != VERDICT_HOLD || gate->asked_ns != decision->asked_ns)
-        return error_set(error, ERR_REFUSED, "gate %s/%s does not wait for this answer",
-                         decision->run, decision->gate);
-    event->as.decide.run = run;
-    event->as.decide.slot = slot;
-    *asked_owner = core_gate(core, gate->gate_index)->owner_index;
-    return ERR_OK;
-}
-
-static enum err match_run(const struct core *core, const struct decision *decision,
-                          struct event *event, uint32_t *asked_owner, struct error *error)
-{
+    event->as.decide.run = event->as.decide.slot = event->as.decide.tier = NO_INDEX;
+    if (decision->subject == SUBJECT_TIER) {
+        event->as.decide.tier = decision->tier;
+        if (decision->tier < core_campaign(core)->tier_count) return ERR_OK;
+        return error_set(error, ERR_REFUSED, "there is no tier %u", decision->tier + 1);
+    }
     uint32_t run = core_find_run(core, text_of(decision->run));
     if (run == NO_INDEX)
         return error_set(error, ERR_REFUSED, "there is no run %s", decision->run);
-    if (!run_waits(core, run) || core_run(core, run)->state_since_ns != decision->asked_ns)
-        return error_set(error, ERR_REFUSED, "run %s does not wait for this answer",
-                         decision->run);
     event->as.decide.run = run;
-    *asked_owner = core_run(core, run)->owner_index;
-    return ERR_OK;
+    if (decision->subject == SUBJECT_RUN) return ERR_OK;
+    event->as.decide.slot = core_find_gate(core, run, text_of(decision->gate));
+    if (event->as.decide.slot != NO_INDEX) return ERR_OK;
+    return error_set(error, ERR_REFUSED, "there is no gate %s/%s", decision->run,
+                     decision->gate);
 }
 
-static enum err match_tier(const struct core *core, const struct decision *decision,
-                           struct event *event, uint32_t *asked_owner, struct error *error)
+/* Whether what the decision names is what the open question is about. */
+static bool asks_about(const struct core *core, const struct decision *decision,
+                       const struct event *event)
 {
-    const struct campaign_spec *campaign = core_campaign(core);
-    if (decision->tier >= campaign->tier_count || !tier_waits(core, decision->tier) ||
-        core_budget(core)->tier_asked_ns != decision->asked_ns)
-        return error_set(error, ERR_REFUSED, "tier %u does not wait for this answer",
-                         decision->tier + 1);
-    event->as.decide.tier = decision->tier;
-    *asked_owner = campaign->tiers[decision->tier].owner_index;
+    switch (decision->subject) {
+    case SUBJECT_GATE: return gate_waits(core, event->as.decide.run, event->as.decide.slot);
+    case SUBJECT_RUN: return run_waits(core, event->as.decide.run);
+    case SUBJECT_TIER: return tier_waits(core, decision->tier);
+    }
+    unreachable("decision subject");
+}
+
+/* Whether the decision answers the question that is open now, on what the state says of it. */
+static enum err match_request(const struct core *core, const struct decision *decision,
+                              const struct event *event, struct error *error)
+{
+    const struct request *request = core_request(core, event->as.decide.run);
+    if (request->id == 0) return error_set(error, ERR_REFUSED, "nobody was asked about it yet");
+    if (decision->request == request->id && !request->open)
+        return error_set(error, ERR_REFUSED,
+                         "question %llu has its verdict already; a second one is refused",
+                         (unsigned long long)decision->request);
+    if (decision->request != request->id || !asks_about(core, decision, event))
+        return error_set(error, ERR_REFUSED,
+                         "it answers question %llu, which was answered already or is about "
+                         "something else",
+                         (unsigned long long)decision->request);
+    struct sha256 evidence = evidence_hash(core, event->as.decide.run);
+    if (decision->attempt != request->attempt || !sha256_equal(&decision->evidence, &evidence))
+        return error_set(error, ERR_REFUSED, "it was given on other evidence");
     return ERR_OK;
 }
 
@@ -397,25 +242,41 @@ enum err inbox_match(const struct core *core, const struct decision *decision,
         return error_set(error, ERR_REFUSED, "the campaign has no owner %s", decision->owner);
     event->kind = EVENT_DECIDE;
     event->as.decide.subject = decision->subject;
-    event->as.decide.run = event->as.decide.slot = event->as.decide.tier = NO_INDEX;
-    uint32_t asked_owner = NO_INDEX;
-    enum err rc = ERR_OK;
-    switch (decision->subject) {
-    case SUBJECT_GATE: rc = match_gate(core, decision, event, &asked_owner, error); break;
-    case SUBJECT_RUN: rc = match_run(core, decision, event, &asked_owner, error); break;
-    case SUBJECT_TIER: rc = match_tier(core, decision, event, &asked_owner, error); break;
-    }
+    enum err rc = match_subject(core, decision, event, error);
+    if (rc == ERR_OK) rc = match_request(core, decision, event, error);
     if (rc != ERR_OK) return rc;
-    if (asked_owner != owner)
-        return error_set(
-            error, ERR_REFUSED, "%s is asked, not %s",
-            asked_owner < campaign->owner_count ? campaign->owners[asked_owner].name : "nobody",
-            decision->owner);
+    uint32_t asked = core_request(core, event->as.decide.run)->owner;
+    if (asked != owner)
+        return error_set(error, ERR_REFUSED, "%s is asked, not %s",
+                         asked < campaign->owner_count ? campaign->owners[asked].name
+                                                       : "nobody",
+                         decision->owner);
+    event->as.decide.request = decision->request;
     event->as.decide.verdict = decision->verdict;
     event->as.decide.owner = owner;
     event->as.decide.reason = text_of(decision->reason);
-    event->as.decide.is_signed = false;
     return ERR_OK;
+}
+
+enum err inbox_prove(const struct core *core, const char *owner_name, struct text statement,
+                     struct text signature, bool *is_signed, struct error *error)
+{
+    const struct campaign_spec *campaign = core_campaign(core);
+    uint32_t index = owner_find(campaign, owner_name);
+    *is_signed = false;
+    if (index == NO_INDEX)
+        return error_set(error, ERR_REFUSED, "the campaign has no owner %s", owner_name);
+    const struct owner_spec *owner = &campaign->owners[index];
+    if (owner->key_count == 0 && signature.len == 0) return ERR_OK;
+    if (owner->key_count == 0)
+        return error_set(error, ERR_REFUSED,
+                         "it is signed, but the campaign names no key of %s to check it with",
+                         owner_name);
+    if (signature.len == 0)
+        return error_set(error, ERR_REFUSED, "%s must sign, and it is not signed", owner_name);
+    enum err rc = signoff_prove(owner, statement, signature, error);
+    *is_signed = rc == ERR_OK;
+    return rc;
 }
 
 /* ---- the folder
@@ -491,24 +352,62 @@ bool inbox_next(const struct inbox *inbox, const char *after, char *file)
     return found;
 }
 
-enum err inbox_read(const struct inbox *inbox, const char *file, struct decision *decision,
-                    struct error *error)
+/* What a later life knows a file by: its name and what is in it. */
+static struct sha256 origin_of(const char *file, struct text statement)
 {
-    char path[FOLDER_BYTES], data[DECISION_BYTES_MAX];
-    size_t bytes = 0;
-    if (!folder_path(inbox, "", "", path))
-        return error_set(error, ERR_INPUT, "the path is too long");
-    enum err rc = file_read(path, file, data, sizeof data, &bytes, error);
-    if (rc != ERR_OK) return rc;
-    return decision_parse((struct text){ data, bytes }, decision, error);
+    struct sha256_stream stream;
+    sha256_init(&stream);
+    sha256_add(&stream, file, strlen(file) + 1);
+    sha256_add(&stream, statement.data, statement.len);
+    return sha256_end(&stream);
 }
 
-static void move_file(const struct inbox *inbox, const char *sub, const char *file)
+static bool was_done(const struct inbox *inbox, const char *file)
+{
+    char path[FOLDER_BYTES];
+    struct stat status;
+    return folder_path(inbox, "/done", file, path) && lstat(path, &status) == 0;
+}
+
+enum err inbox_read(const struct inbox *inbox, const char *file, struct answer *answer,
+                    struct error *error)
+{
+    char path[FOLDER_BYTES], name[DECISION_FILE_BYTES + sizeof SIGNATURE_TAIL];
+    struct writer writer = writer_of(name, sizeof name);
+    size_t bytes = 0;
+    memset(answer, 0, sizeof *answer);
+    writer_format(&writer, "%s" SIGNATURE_TAIL, file);
+    if (!folder_path(inbox, "", "", path))
+        return error_set(error, ERR_INPUT, "the path is too long");
+    enum err rc = file_read(path, file, answer->statement_room, sizeof answer->statement_room,
+                            &bytes, error);
+    if (rc != ERR_OK) return rc;
+    answer->statement = (struct text){ answer->statement_room, bytes };
+    answer->origin = origin_of(file, answer->statement);
+    answer->was_done = was_done(inbox, file);
+    rc = file_read(path, name, answer->signature_room, sizeof answer->signature_room, &bytes,
+                   error);
+    if (rc != ERR_OK && rc != ERR_NOT_FOUND) return rc;
+    if (rc == ERR_OK) answer->signature = (struct text){ answer->signature_room, bytes };
+    return decision_parse(answer->statement, &answer->decision, error);
+}
+
+static void move_one(const struct inbox *inbox, const char *sub, const char *file, bool must_be)
 {
     char from[FOLDER_BYTES], to[FOLDER_BYTES];
     if (!folder_path(inbox, "", file, from) || !folder_path(inbox, sub, file, to)) return;
-    if (rename(from, to) != 0)
+    if (rename(from, to) != 0 && (must_be || errno != ENOENT))
         log_line(LOG_LEVEL_WARN, "inbox file=%s cannot be moved: %s", file, strerror(errno));
+}
+
+/* The decision first: when a crash comes between the two, a lone signature is not looked at. */
+static void move_file(const struct inbox *inbox, const char *sub, const char *file)
+{
+    char name[DECISION_FILE_BYTES + sizeof SIGNATURE_TAIL];
+    struct writer writer = writer_of(name, sizeof name);
+    writer_format(&writer, "%s" SIGNATURE_TAIL, file);
+    move_one(inbox, sub, file, true);
+    move_one(inbox, sub, name, false);
 }
 
 void inbox_done(const struct inbox *inbox, const char *file)

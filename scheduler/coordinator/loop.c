@@ -237,22 +237,40 @@ static void refuse_file(struct coordinator *life, struct taken_file *taken,
     struct writer writer = writer_of(text, sizeof text);
     taken->refused = true;
     text_copy(taken->why, sizeof taken->why, text_of(why->text));
-    writer_format(&writer, "a decision was refused: %s", taken->why);
+    writer_format(&writer, "a decision was refused: %s (inbox/refused/%s)", taken->why,
+                  taken->name);
     life_note(life, text);
 }
 
 static void take_file(struct coordinator *life, struct taken_file *taken)
 {
-    struct decision decision;
+    struct answer answer;
     struct event event = { .now_ns = life->now_ns };
     struct error error;
     taken->refused = false;
-    enum err rc = inbox_read(&life->inbox, taken->name, &decision, &error);
-    if (rc == ERR_OK) rc = inbox_match(life->core, &decision, &event, &error);
+    enum err rc = inbox_read(&life->inbox, taken->name, &answer, &error);
+    /* It stands in the ledger, and a life ended before the file was moved. */
+    if (rc == ERR_OK && !answer.was_done && core_answered(life->core, &answer.origin)) return;
+    const struct decision *decision = &answer.decision;
+    bool is_signed = false;
     if (rc == ERR_OK)
-        life_step(life, &event);
-    else if (rc != ERR_CLOSED)
+        rc = inbox_prove(life->core, decision->owner, answer.statement, answer.signature,
+                         &is_signed, &error);
+    if (rc == ERR_OK) rc = inbox_match(life->core, decision, &event, &error);
+    if (rc == ERR_OK)
+        rc = prefix_check(&life->resume.prefix, life->state_dir, NULL, decision->head_seq,
+                          &decision->head_chain, &error);
+    if (rc != ERR_OK) {
         refuse_file(life, taken, &error);
+        return;
+    }
+    event.as.decide.is_signed = is_signed;
+    event.as.decide.signoff.origin = answer.origin;
+    if (is_signed) {
+        event.as.decide.signoff.statement = answer.statement;
+        event.as.decide.signoff.signature = answer.signature;
+    }
+    life_step(life, &event);
 }
 
 static void take_inbox(struct coordinator *life)
@@ -352,6 +370,8 @@ static enum err wait_for_events(struct coordinator *life, struct error *error)
 
 static enum err act(struct coordinator *life, struct error *error)
 {
+    struct ledger_head head = ledger_head(life->ledger);
+    prefix_note(&life->resume.prefix, &head);
     display_flush(&life->display);
     move_files(life);
     enum err rc = outbox_perform(&life->outbox, life->core, error);

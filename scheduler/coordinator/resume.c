@@ -19,6 +19,12 @@ static enum err visit_record(void *context, const struct ledger_entry *entry,
     struct resume *resume = visit->resume;
     (void)core;
     (void)error;
+    struct ledger_head head = { .seq = entry->seq,
+                                .epoch = entry->epoch,
+                                .at_ns = entry->record.at_ns,
+                                .bytes = entry->offset + entry->frame_bytes,
+                                .chain = entry->chain };
+    prefix_note(&resume->prefix, &head);
     resume->last_ns = entry->record.at_ns;
     visit->closed = entry->record.kind == RECORD_CLOSED;
     if (visit->closed) resume->exit_status = entry->record.as.closed.exit_status;
@@ -86,6 +92,7 @@ enum err resume_load(const char *state_dir, const struct campaign *campaign,
 void resume_fini(struct resume *resume)
 {
     core_destroy(resume->core);
+    prefix_fini(&resume->prefix);
     arena_fini(&resume->arena);
     memset(resume, 0, sizeof *resume);
 }

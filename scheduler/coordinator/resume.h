@@ -12,12 +12,14 @@
 #include "proto/base/arena.h"
 #include "scheduler/campaign/campaign.h"
 #include "scheduler/core/state.h"
+#include "scheduler/ledger/prefix.h"
 
 struct resume {
     struct arena arena;    /* owns launches */
     struct core *core;     /* NULL: there is no ledger, or an empty one */
     struct text *launches; /* by run: what to start, as recorded; campaign->run_count entries */
     int64_t last_ns;       /* time of the last record; 0 = none */
+    struct prefix prefix;  /* heads of the ledger */
     bool finished;         /* every run has ended, and a life was closed after that */
     int exit_status;       /* of that life */
 };

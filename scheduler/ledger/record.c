@@ -106,7 +106,7 @@ static size_t utf8_length(const uint8_t *bytes, size_t available)
     return length;
 }
 
-static bool text_is_utf8(struct text text)
+bool text_is_utf8(struct text text)
 {
     const uint8_t *bytes = (const uint8_t *)text.data;
     for (size_t i = 0; i < text.len;) {

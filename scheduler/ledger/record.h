@@ -44,4 +44,7 @@ must_use enum err record_decode(struct record_codec *codec, struct text payload,
 must_use enum err record_peek(struct text payload, struct envelope *envelope,
                               struct error *error);
 
+/* Whether the text is well-formed UTF-8 without zero characters. */
+bool text_is_utf8(struct text text);
+
 #endif

@@ -3,7 +3,9 @@
 #include <inttypes.h>
 
 #include "scheduler/core/state.h"
+#include "scheduler/ledger/prefix.h"
 #include "scheduler/ledger/replay.h"
+#include "scheduler/ledger/signoff.h"
 
 /* core_check looks at the whole state. It runs at every record as long as this keeps the work per
  * record bounded; beyond, at as many records as the allowance pays for. The audit runs at all. */
@@ -12,6 +14,9 @@ enum { CHECK_FIRST = 1 << 28, CHECK_PER_RECORD = 1 << 13 };
 struct verification {
     struct audit *audit;
     const struct ledger_holder *holder;
+    const char *dir;
+    const struct ledger_io *io;
+    struct prefix prefix;
     bool met; /* the acknowledged head was passed */
     uint64_t allowance;
     struct verify_report *report;
@@ -46,6 +51,23 @@ static enum err compare_books(const struct core *core, const struct audit_totals
                      totals->approved_micros, budget->approved_micros);
 }
 
+/* Every signature again: by a key of its owner, on what was recorded, on a head of this ledger. */
+static enum err check_signoff(struct verification *verification, const struct core *core,
+                              const struct record *record, struct error *error)
+{
+    struct decision signed_on;
+    bool is_signed = false;
+    if (record->kind != RECORD_DECISION) return ERR_OK;
+    enum err rc = signoff_check(core, &record->as.decision, &is_signed, &signed_on, error);
+    if (rc != ERR_OK || !is_signed) return rc;
+    verification->report->signatures++;
+    rc = prefix_check(&verification->prefix, verification->dir, verification->io,
+                      signed_on.head_seq, &signed_on.head_chain, error);
+    if (rc != ERR_REFUSED) return rc;
+    return error_prefix(error, ERR_DAMAGED, "the sign-off of question %" PRIu64,
+                        signed_on.request);
+}
+
 static enum err visit(void *context, const struct ledger_entry *entry, const struct core *core,
                       struct error *error)
 {
@@ -57,6 +79,14 @@ static enum err visit(void *context, const struct ledger_entry *entry, const str
     enum err rc = audit_take(verification->audit, &entry->record, error);
     if (rc != ERR_OK) return rc;
     check_core(verification, core);
+    struct ledger_head head = { .seq = entry->seq,
+                                .epoch = entry->epoch,
+                                .at_ns = entry->record.at_ns,
+                                .bytes = entry->offset + entry->frame_bytes,
+                                .chain = entry->chain };
+    prefix_note(&verification->prefix, &head);
+    rc = check_signoff(verification, core, &entry->record, error);
+    if (rc != ERR_OK) return rc;
     struct audit_totals totals = audit_totals(verification->audit);
     return compare_books(core, &totals, error);
 }
@@ -83,6 +113,8 @@ enum err ledger_verify(const char *dir, const struct ledger_io *io,
     if (rc != ERR_OK) return rc;
     struct verification verification = { .audit = audit_create(),
                                          .holder = &holder,
+                                         .dir = dir,
+                                         .io = io,
                                          .met = !holder.has_head || holder.head_seq == 0,
                                          .allowance = CHECK_FIRST,
                                          .report = report };
@@ -102,6 +134,7 @@ enum err ledger_verify(const char *dir, const struct ledger_io *io,
         report->bad_offset = summary.head.bytes;
     if (report->bad_offset >= 0) report->bad_seq = summary.head.seq + 1;
     audit_destroy(verification.audit);
+    prefix_fini(&verification.prefix);
     core_destroy(core);
     return rc;
 }

@@ -312,8 +312,22 @@ static struct model_wait *append_wait(struct model *model)
     return wait;
 }
 
-static const char *command_for(struct model *model, const char *subject, const char *owner)
+/* Who is asked, since and until when, and how to answer. */
+static void ask_of(struct model *model, const struct core *core, uint32_t run,
+                   const char *subject, struct model_wait *wait)
 {
+    const struct request *request = core_request(core, run);
+    const struct campaign_spec *campaign = model->campaign;
+    bool signs = false;
+    wait->since_ns = request->asked_ns;
+    if (request->owner < campaign->owner_count) {
+        wait->owner = campaign->owners[request->owner].name;
+        wait->role = campaign->owners[request->owner].role;
+        signs = campaign->owners[request->owner].key_count > 0;
+    }
+    if (request->deadline_ns != TIME_NEVER)
+        wait->what = arena_format(&model->arena, "%s, answer by %s", wait->what,
+                                  word_utc(request->deadline_ns).text);
     char line[2048];
     struct writer writer = writer_of(line, sizeof line);
     writer_string(&writer, "penstock decide ");
@@ -321,9 +335,9 @@ static const char *command_for(struct model *model, const char *subject, const c
     writer_string(&writer, " ");
     writer_shell(&writer, text_of(subject));
     writer_string(&writer, " go|no-go --as ");
-    writer_shell(&writer, text_of(owner ? owner : "OWNER"));
-    writer_string(&writer, " --reason TEXT");
-    return arena_copy(&model->arena, (struct text){ line, writer.len });
+    writer_shell(&writer, text_of(wait->owner ? wait->owner : "OWNER"));
+    writer_string(&writer, signs ? " --reason TEXT --key SSH_KEY" : " --reason TEXT");
+    wait->command = arena_copy(&model->arena, (struct text){ line, writer.len });
 }
 
 static void wait_for_tier(struct model *model, const struct core *core)
@@ -333,47 +347,33 @@ static void wait_for_tier(struct model *model, const struct core *core)
     const struct tier_spec *tier = &model->campaign->tiers[budget->tiers_open];
     struct model_wait *wait = append_wait(model);
     wait->tier = budget->tiers_open;
-    wait->since_ns = budget->tier_asked_ns;
     wait->what = arena_format(&model->arena, "tier %" PRIu32 " of the budget, up to %s",
                               budget->tiers_open + 1,
                               word_money(tier->up_to_micros, &model->currency).text);
-    if (tier->owner_index < model->campaign->owner_count) {
-        wait->owner = model->campaign->owners[tier->owner_index].name;
-        wait->role = model->campaign->owners[tier->owner_index].role;
-    }
-    wait->command =
-        command_for(model, arena_format(&model->arena, "tier:%" PRIu32, budget->tiers_open + 1),
-                    wait->owner);
+    ask_of(model, core, NO_INDEX,
+           arena_format(&model->arena, "tier:%" PRIu32, budget->tiers_open + 1), wait);
 }
 
 static void wait_for_run(struct model *model, const struct core *core, struct model_run *run)
 {
-    const struct campaign_spec *campaign = model->campaign;
     if (state_ended(run->state)) return;
     for (uint32_t slot = 0; slot < run->gate_count; slot++) {
         const struct run_gate *gate = core_run_gate(core, run->index, slot);
         if (gate->verdict != VERDICT_HOLD) continue;
-        uint32_t owner = campaign->gates[run->gates[slot].gate_index].owner_index;
         struct model_wait *wait = append_wait(model);
         wait->run = run->index;
         wait->slot = slot;
-        wait->since_ns = gate->asked_ns;
         wait->what =
             arena_format(&model->arena, "gate %s of run %s", run->gates[slot].name, run->name);
-        wait->owner = owner < campaign->owner_count ? campaign->owners[owner].name : NULL;
-        wait->role = owner < campaign->owner_count ? campaign->owners[owner].role : NULL;
-        wait->command = command_for(
-            model, arena_format(&model->arena, "%s/%s", run->name, run->gates[slot].name),
-            wait->owner);
+        ask_of(model, core, run->index,
+               arena_format(&model->arena, "%s/%s", run->name, run->gates[slot].name), wait);
         return;
     }
     if (run->state != RUN_STATE_HELD) return;
     struct model_wait *wait = append_wait(model);
     wait->run = run->index;
-    wait->since_ns = run->state_since_ns;
     wait->what = arena_format(&model->arena, "run %s, held after an incident", run->name);
-    wait->owner = run->owner;
-    wait->command = command_for(model, run->name, run->owner);
+    ask_of(model, core, run->index, run->name, wait);
 }
 
 /* ---- what is missing ----------------------------------------------------------------- */

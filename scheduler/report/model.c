@@ -551,7 +551,9 @@ static void add_decision(struct model *model, const struct record_decision *deci
                                     .tier = NO_INDEX,
                                     .verdict = decision->verdict,
                                     .rule = decision->rule,
-                                    .by_owner = decision->owner != NO_INDEX && !hold,
+                                    .by_owner = decision->owner != NO_INDEX && !hold &&
+                                                !decision->by_default,
+                                    .by_default = decision->by_default,
                                     .owner = owner_name(model, decision->owner),
                                     .role = owner_role(model, decision->owner),
                                     .observed_micro = decision->observed_micro,

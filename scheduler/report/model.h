@@ -160,8 +160,8 @@ struct model_decision {
     int64_t margin_micro; /* bound - observed: positive is on the good side; LOSS_UNKNOWN */
     uint32_t rank, siblings;
     const char *reason;
-    bool is_signed;
-    uint32_t answer; /* HOLD: index of the decision that answered it, or NO_INDEX */
+    bool is_signed, by_default; /* by_default: nobody answered in time */
+    uint32_t answer;            /* HOLD: index of the decision that answered it, or NO_INDEX */
 };
 
 enum recovery { RECOVERY_OPEN, RECOVERY_RESTARTED, RECOVERY_ENDED };

@@ -151,6 +151,11 @@ static void put_decision(struct json *json, const struct record_decision *decisi
     json_int(json, "siblings", decision->siblings);
     json_text(json, "reason", decision->reason);
     json_bool(json, "signed", decision->is_signed);
+    json_count(json, "request", decision->request);
+    json_bool(json, "by_default", decision->by_default);
+    if (decision->signoff.statement.len == 0) return;
+    json_text(json, "statement", decision->signoff.statement);
+    json_text(json, "signature", decision->signoff.signature);
 }
 
 static void put_incident(struct json *json, const struct record_incident *incident)

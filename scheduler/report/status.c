@@ -14,7 +14,8 @@ enum { NAME_COLUMNS_MAX = 28 };
 struct question {
     const char *owner;
     char what[2 * NAME_MAX_BYTES + 32]; /* as `decide` takes it */
-    int64_t since_ns;
+    int64_t since_ns, deadline_ns;      /* deadline: TIME_NEVER when there is none */
+    bool signs;                         /* the answer must be signed */
 };
 
 static bool state_ended(enum run_state state)
@@ -38,6 +39,18 @@ static const char *owner_name(const struct core *core, uint32_t owner)
 
 /* ---- who is waited for --------------------------------------------------------------- */
 
+/* Who is asked now, and until when. */
+static void ask_of(const struct core *core, uint32_t run, struct question *question)
+{
+    const struct request *request = core_request(core, run);
+    const struct campaign_spec *spec = core_campaign(core);
+    question->owner = owner_name(core, request->owner);
+    question->since_ns = request->asked_ns;
+    question->deadline_ns = request->deadline_ns;
+    question->signs =
+        request->owner < spec->owner_count && spec->owners[request->owner].key_count > 0;
+}
+
 /* The question that a run waits with, if any. */
 static bool run_question(const struct core *core, uint32_t index, struct question *question)
 {
@@ -49,14 +62,12 @@ static bool run_question(const struct core *core, uint32_t index, struct questio
         if (gate->verdict != VERDICT_HOLD) continue;
         const struct gate_spec *spec = core_gate(core, gate->gate_index);
         writer_format(&what, "%s/%s", run->name, spec->name);
-        question->owner = owner_name(core, spec->owner_index);
-        question->since_ns = gate->asked_ns;
+        ask_of(core, index, question);
         return true;
     }
     if (run->state != RUN_STATE_HELD) return false;
     writer_string(&what, run->name);
-    question->owner = owner_name(core, run->owner_index);
-    question->since_ns = run->state_since_ns;
+    ask_of(core, index, question);
     return true;
 }
 
@@ -67,8 +78,7 @@ static bool tier_question(const struct core *core, struct question *question)
     if (!budget->tier_asked || budget->tiers_open >= spec->tier_count) return false;
     struct writer what = writer_of(question->what, sizeof question->what);
     writer_format(&what, "tier:%" PRIu32, budget->tiers_open + 1);
-    question->owner = owner_name(core, spec->tiers[budget->tiers_open].owner_index);
-    question->since_ns = budget->tier_asked_ns;
+    ask_of(core, NO_INDEX, question);
     return true;
 }
 
@@ -137,6 +147,8 @@ static void out_question(const struct question *question, const struct status_op
     out_plain(to, text_of(question->owner));
     fprintf(to, " for %s: ", word_duration(max_i64(0, now_ns - question->since_ns)).text);
     out_plain(to, text_of(question->what));
+    if (question->deadline_ns != TIME_NEVER)
+        fprintf(to, ", answer by %s", word_utc(question->deadline_ns).text);
     char line[2048];
     struct writer writer = writer_of(line, sizeof line);
     writer_string(&writer, "penstock decide ");
@@ -145,7 +157,7 @@ static void out_question(const struct question *question, const struct status_op
     writer_shell(&writer, text_of(question->what));
     writer_string(&writer, " go|no-go --as ");
     writer_shell(&writer, text_of(question->owner));
-    writer_string(&writer, " --reason TEXT");
+    writer_string(&writer, question->signs ? " --reason TEXT --key SSH_KEY" : " --reason TEXT");
     fputs("\n       ", to);
     out_plain(to, (struct text){ line, writer.len });
     fputc('\n', to);
@@ -295,6 +307,8 @@ static void put_question(struct json *json, const struct question *question, int
     json_string(json, "what", question->what);
     json_int(json, "since_ns", question->since_ns);
     json_int(json, "waited_ns", max_i64(0, now_ns - question->since_ns));
+    if (question->deadline_ns != TIME_NEVER)
+        json_int(json, "deadline_ns", question->deadline_ns);
     json_end(json, '}');
 }
 

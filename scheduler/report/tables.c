@@ -225,6 +225,8 @@ static void put_decider(const struct model_decision *decision, struct table_row 
 {
     if (decision->by_owner)
         put(row, at, TONE_NONE, decision->owner ? decision->owner : "an owner");
+    else if (decision->by_default)
+        put(row, at, TONE_WAIT, "by default");
     else if (decision->subject == SUBJECT_TIER)
         put(row, at, TONE_NONE, "tier");
     else if (decision->rank > 0)

@@ -75,20 +75,22 @@ static void plan_answer(struct world *world, const struct action *ask)
     const struct campaign_spec *spec = core_campaign(world->core);
     if (ask->run == NO_INDEX) {
         event->as.decide.tier = core_budget(world->core)->tiers_open;
-        event->as.decide.owner = spec->tiers[event->as.decide.tier].owner_index;
     } else {
         const struct run *run = core_run(world->core, ask->run);
         event->as.decide.subject = SUBJECT_RUN;
         event->as.decide.run = ask->run;
-        event->as.decide.owner = run->owner_index;
         for (uint32_t slot = 0; slot < run->gate_count; slot++) {
             const struct run_gate *gate = core_run_gate(world->core, ask->run, slot);
             if (gate->verdict != VERDICT_HOLD) continue;
             event->as.decide.subject = SUBJECT_GATE;
             event->as.decide.slot = slot;
-            event->as.decide.owner = core_gate(world->core, gate->gate_index)->owner_index;
         }
     }
+    const struct request *request = core_request(world->core, ask->run);
+    uint32_t owner = request->owner;
+    event->as.decide.owner = owner;
+    event->as.decide.request = request->id;
+    event->as.decide.is_signed = owner < spec->owner_count && spec->owners[owner].key_count > 0;
     bool go = (double)(rng_u64(&world->rng) >> 11) * 0x1.0p-53 < options->owner_go_share;
     event->as.decide.verdict = go ? VERDICT_GO : VERDICT_NO_GO;
     event->as.decide.reason = TEXT("simulated");

@@ -153,6 +153,7 @@ int verb_verify(const struct arguments *arguments)
            "(millionths)\n",
            (long long)report.totals.spent_micros, (long long)report.totals.reserved_micros,
            (long long)report.totals.released_micros, (long long)report.totals.approved_micros);
+    printf("signatures ok: %llu\n", (unsigned long long)report.signatures);
     printf("acknowledged records: %s\n",
            report.acknowledged ? "all there" : "not known (no head in the lock file)");
     if (report.tail_bytes > 0)
