@@ -1,6 +1,6 @@
 #include "worker/agent/meter.h"
 
-enum { REST_FACTOR = 100 };
+enum { REST_FACTOR = 400 };
 
 void meter_fini(struct meter *meter)
 {

@@ -3,7 +3,7 @@
  * its slot's GPU did meanwhile, from NVML (gpu.h).
  *
  * Reading /proc costs time that grows with the host's processes, so the meter measures itself and takes at
- * most one hundredth of a core. Its figure never falls: a process that ended between two looks takes its
+ * most a quarter of a hundredth of a core. Its figure never falls: a process that ended between two looks takes its
  * time along unless its parent reaped it.
  */
 #ifndef WORKER_AGENT_METER_H
