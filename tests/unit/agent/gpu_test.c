@@ -80,7 +80,7 @@ static void test_facts_and_sums(void **state)
          "15\n"
          "fail power 15\nfail clock 15\nfail utilization 15\nfail gpm_sample 15\nfail reasons "
          "15\n");
-    figures = AWAIT(gpu, lost, 1);
+    (void)AWAIT(gpu, lost, 1);
     figures = AWAIT(gpu, xid_count, 1);
     assert_int_equal(figures.xid, 79);
     int64_t watched_ns = figures.watched_ns;

@@ -131,7 +131,7 @@ static void make(const struct bent *bent, struct text message, struct writer *ar
 {
     unsigned char seed[32], public[32], secret[64], raw[64 + 8] = { 0 }, hash[64];
     char text[512], blob[512], encoded[1024];
-    for (unsigned char i = 0; i < sizeof seed; i++)
+    for (size_t i = 0; i < sizeof seed; i++)
         seed[i] = (unsigned char)(i + 1);
     crypto_sign_seed_keypair(public, secret, seed);
     struct writer to_sign = writer_of(text, sizeof text), whole = writer_of(blob, sizeof blob);

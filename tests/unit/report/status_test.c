@@ -114,6 +114,13 @@ static char *explanation(const char *what)
     return NULL;
 }
 
+/* What explain says of a window's GPU, over three lines. */
+static const char gpu_meanwhile[] =
+    "checked by pipe activity;\n  slowed by a power limit; driver error\n    its GPU "
+    "meanwhile: tensor pipes 12.5 %, fp32 pipes 0.0 %, any kernel 100.0 %, 700 W, 1980 "
+    "MHz,\n    held down by a power limit 100.0 %, held down by heat 0.0 %, XID "
+    "79\n";
+
 static void test_explain_runs(void **state)
 {
     (void)state;
@@ -130,11 +137,7 @@ static void test_explain_runs(void **state)
           { "no gate is left", "GO by ada after 25m 00s, not signed", "attempt 3: placed" } },
         { "idle",
           { "waits for room", "it needs 1 slot of class cpu; 1 of 3", "guardrail",
-            "11.0 %, bound 20.0 %",
-            "checked by pipe activity;\n  slowed by a power limit; driver error\n    its GPU "
-            "meanwhile: tensor pipes 12.5 %, fp32 pipes 0.0 %, any kernel 100.0 %, 700 W, 1980 "
-            "MHz,\n    held down by a power limit 100.0 %, held down by heat 0.0 %, XID "
-            "79\n" } },
+            "11.0 %, bound 20.0 %", gpu_meanwhile } },
         { "late", { "waits for ada: penstock decide state late/mile", "never waved through" } },
         { "brittle", { "failed, incident", "state/runs/brittle/", "non-finite loss" } },
         { "later", { "its money waits for bo: penstock decide state tier:2" } },
