@@ -3,8 +3,8 @@
  * its slot's GPU did meanwhile, from NVML (gpu.h).
  *
  * Reading /proc costs time that grows with the host's processes, so the meter measures itself and takes at
- * most a quarter of a hundredth of a core. Its figure never falls: a process that ended between two looks takes its
- * time along unless its parent reaped it.
+ * most 1/400 of a core. Its figure never falls: a process that ended between two looks takes its time along
+ * unless its parent reaped it.
  */
 #ifndef WORKER_AGENT_METER_H
 #define WORKER_AGENT_METER_H
